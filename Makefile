@@ -1,0 +1,32 @@
+# `make quickstart` shows the framework working; `make test` checks it. Both make the environment.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help env quickstart test lint docs clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+env:  ## make or refresh .venv (PYTHON=python3.12 picks another Python)
+	@$(PYTHON) tools/setup_env.py
+
+quickstart: env  ## toy world: train, test, compare, draw
+	$(BIN)/python tools/quickstart.py
+
+test: env  ## import rules, style, tests
+	$(BIN)/lint-imports
+	$(BIN)/ruff check .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not slow and not gpu'
+
+lint: env  ## style, formatting, import rules, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+docs: env  ## build the site into site/
+	$(BIN)/mkdocs build --strict
+
+clean:  ## remove the environment and everything that was built (compiled wheels stay in the cache)
+	rm -rf .venv build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage*
