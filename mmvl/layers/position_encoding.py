@@ -1,0 +1,35 @@
+"""Position encodings of image tokens."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def sine_position_encoding(
+    valid: Tensor, num_feats: int = 128, temperature: float = 10000.0
+) -> Tensor:
+    """Sines and cosines of the normalised row and column of each valid cell.
+
+    Letters in shapes: B images, H rows, W columns.
+
+    Args:
+        valid: (B, H, W) bool, true inside the image, false in the padding.
+        num_feats: channels for each of the two axes.
+        temperature: the longest wave is 2 pi times this.
+
+    Returns:
+        (B, 2 * num_feats, H, W) float32; the first half encodes rows, the second columns.
+
+    Source: DETR (Carion et al. 2020), appendix A.4, with coordinates normalised to 0-2 pi over the
+    valid area; the official eps of 1e-6 is kept.
+    """
+    waves = torch.arange(num_feats, dtype=torch.float32, device=valid.device)
+    waves = temperature ** (2 * waves.div(2, rounding_mode='floor') / num_feats)
+    axes = []
+    for dim in (1, 2):
+        position = valid.cumsum(dim, dtype=torch.float32)
+        last = position.narrow(dim, position.shape[dim] - 1, 1)
+        angle = (position / (last + 1e-6) * 2 * math.pi)[..., None] / waves
+        axes.append(torch.stack((angle[..., 0::2].sin(), angle[..., 1::2].cos()), -1).flatten(-2))
+    return torch.cat(axes, dim=-1).permute(0, 3, 1, 2)
