@@ -1,0 +1,31 @@
+# CDN baseline of EoID in UA: the same detector without distillation.
+#   command    tools/dist_train.sh configs/eoid/cdn_hico_ua.py 4        (4 GPUs, 16 images a step)
+#   to reach   unseen about 8 early in training
+#   published  maintainers of the released code, issue 6
+#   hardware   4 GPUs in the paper; hours are not published
+_base_ = ['../_base_/datasets/hico.py', '../_base_/runtime/hoi_90e.py']
+
+unseen = 'ua'
+load_from = 'ckpt/detr_r50.safetensors'  # mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+
+model = dict(
+    type='EoID',
+    backbone=dict(type='FrozenResNet', depth=50),
+    data_preprocessor=dict(
+        type='ImgDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+    ),
+    detach_verbs=False,
+    interactive=False,
+    nms=dict(threshold=0.7, alpha=1.0, beta=0.5),
+)
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            *_base_.augmentation,
+            dict(type='BuildPairTargets', unseen=unseen, hide='verb', pairs='annotated'),
+            dict(type='PackHOIInputs'),
+        ]
+    )
+)
+val_evaluator = dict(type='HICODetMetric', unseen=unseen)
+test_evaluator = val_evaluator
