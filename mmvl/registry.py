@@ -17,29 +17,28 @@ WINGS = ('mmvl.hoi',)
 class WingRegistry(Registry):
     """A registry of scope ``mmvl`` whose unknown names are answered with the nearest known ones."""
 
-    def build(self, cfg: dict, *args: Any, **kwargs: Any) -> Any:
-        """Build the object that ``cfg['type']`` names.
+    def get(self, key: str) -> Any:
+        """Find a class or function by its registered name, here, in the parent or by scope.
 
         Raises:
             KeyError: no registry on the path knows the name; the message lists the nearest names,
-                the scope that was searched and how to make the name known.
+                the scopes that were searched and how to make the name known.
         """
-        kind = cfg.get('type') if isinstance(cfg, dict) else None
-        if isinstance(kind, str) and self.get(kind) is None:
-            raise KeyError(self._unknown(kind))
-        return super().build(cfg, *args, **kwargs)
+        found = super().get(key)
+        if found is None:
+            raise KeyError(self._unknown(key))
+        return found
 
-    def _unknown(self, kind: str) -> str:
+    def _unknown(self, key: str) -> str:
         names = set(self.module_dict)
         if self.parent is not None:
             self.parent.import_from_location()
             names.update(self.parent.module_dict)
-        known = sorted(names)
-        near = difflib.get_close_matches(kind.split('.')[-1], known, n=3, cutoff=0.4)
-        guess = f'nearest: {", ".join(near)}' if near else f'known here: {", ".join(known[:8])}'
-        scope = kind.split('.')[0] if '.' in kind else f'{self.scope}, then mmengine'
+        near = difflib.get_close_matches(key.split('.')[-1], sorted(names), n=3, cutoff=0.4)
+        guess = f'nearest: {", ".join(near)}' if near else 'no name is near'
+        scope = key.split('.')[0] if '.' in key else f'{self.scope}, then mmengine'
         return (
-            f"'{kind}' is not in the registry '{self.name}' (searched: {scope}; {guess}).\n"
+            f"'{key}' is not in the registry '{self.name}' (searched: {scope}; {guess}).\n"
             "A component of another library needs its scope, as in 'mmdet.ResNet', and that "
             'library installed;\n'
             'your own needs custom_imports=dict(imports=["your.module"]) in the config.'
@@ -52,11 +51,17 @@ def _child(parent: Registry) -> WingRegistry:
 
 DATASETS = _child(base.DATASETS)
 DATA_SAMPLERS = _child(base.DATA_SAMPLERS)
-TRANSFORMS = _child(base.TRANSFORMS)
-MODELS = _child(base.MODELS)
-METRICS = _child(base.METRICS)
 HOOKS = _child(base.HOOKS)
 LOOPS = _child(base.LOOPS)
+METRICS = _child(base.METRICS)
+MODELS = _child(base.MODELS)
+MODEL_WRAPPERS = _child(base.MODEL_WRAPPERS)
+OPTIMIZERS = _child(base.OPTIMIZERS)
+OPTIM_WRAPPERS = _child(base.OPTIM_WRAPPERS)
 OPTIM_WRAPPER_CONSTRUCTORS = _child(base.OPTIM_WRAPPER_CONSTRUCTORS)
+PARAM_SCHEDULERS = _child(base.PARAM_SCHEDULERS)
 TASK_UTILS = _child(base.TASK_UTILS)
+TRANSFORMS = _child(base.TRANSFORMS)
+VISBACKENDS = _child(base.VISBACKENDS)
 VISUALIZERS = _child(base.VISUALIZERS)
+WEIGHT_INITIALIZERS = _child(base.WEIGHT_INITIALIZERS)

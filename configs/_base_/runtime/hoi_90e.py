@@ -1,6 +1,6 @@
 # 90 epochs of AdamW as CDN and EoID train: 16 images a step, learning rate / 10 after epoch 60.
 default_scope = 'mmvl'
-randomness = dict(seed=42, diff_rank_seed=True)
+randomness = dict(seed=42)
 env_cfg = dict(mp_cfg=dict(mp_start_method='fork'), dist_cfg=dict(backend='nccl'))
 log_level = 'INFO'
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
@@ -16,7 +16,6 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='HOIVisualizationHook'),
 )
-custom_hooks = [dict(type='SampleSeedHook'), dict(type='InterruptHook')]
 
 train_cfg = dict(
     type='EpochBasedTrainLoop', max_epochs=90, val_interval=5, dynamic_intervals=[(60, 2)]

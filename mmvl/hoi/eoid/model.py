@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmvl.hoi.postprocessing import select_triplets
+from mmvl.hoi.postprocessing import PairNMSOptions, select_triplets
 from mmvl.hoi.structures import HOIDataSample
 from mmvl.layers import MLP, TransformerDecoder, TransformerEncoder, sine_position_encoding
 from mmvl.registry import MODELS, TASK_UTILS
@@ -48,6 +48,9 @@ class EoID(BaseModel):
             without distillation. The teacher is no part of the state dict.
         max_per_img: triplets that are kept for every image.
         nms: keyword arguments of :func:`pair_nms`; None keeps repeated pairs.
+
+    Raises:
+        ValueError: ``nms`` has an option that :func:`pair_nms` does not know.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class EoID(BaseModel):
         criterion: dict[str, Any] | None = None,
         teacher: dict[str, Any] | None = None,
         max_per_img: int = 100,
-        nms: dict[str, float] | None = None,
+        nms: PairNMSOptions | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
@@ -100,6 +103,8 @@ class EoID(BaseModel):
         self.criterion = TASK_UTILS.build({'type': 'EoIDCriterion', **(criterion or {})})
         self.teacher = None if teacher is None else TASK_UTILS.build(teacher)
         self.max_per_img = max_per_img
+        if unknown := set(nms or ()) - PairNMSOptions.__annotations__.keys():
+            raise ValueError(f'nms has no option {sorted(unknown)}; see pair_nms')
         self.nms = nms
 
     def init_weights(self) -> None:

@@ -179,24 +179,31 @@ class CachedTeacher(Teacher):
     """Phrase scores read from a folder that ``mmvl cache eoid`` made.
 
     Args:
-        folder: the cache.
-
-    Raises:
-        FileNotFoundError: there is no cache in the folder.
+        folder: the cache; opened on the first use.
+        clip: config of the CLIP whose scores it holds. Only ``mmvl cache`` builds it.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, clip: dict[str, Any] | None = None) -> None:
         self.folder = Path(folder)
+        self.clip = clip
+        self._shard_of: dict[str, str] = {}
+        self._shards: dict[str, Any] = {}
+
+    def prepare(self, device: torch.device | str = 'cpu') -> None:
+        """Read the index, unless that is done; the device does not matter.
+
+        Raises:
+            FileNotFoundError: there is no cache in the folder.
+        """
+        if self._shard_of:
+            return
         index = self.folder / 'index.json'
         if not index.is_file():
             raise FileNotFoundError(
                 f'{index}: no teacher cache here; make one with\n'
-                f'  mmvl cache eoid CONFIG {folder}'
+                f'  mmvl cache eoid CONFIG {self.folder}'
             )
         self._shard_of = json.loads(index.read_text())['images']
-
-    def prepare(self, device: torch.device | str = 'cpu') -> None:
-        """Nothing to prepare; the cache was opened when the teacher was built."""
 
     def logits(self, requests: list[tuple[HOIDataSample, Tensor]]) -> list[Tensor]:
         """Phrase scores (n, T) on the CPU for (n,) pairs of each sample.
@@ -204,24 +211,25 @@ class CachedTeacher(Teacher):
         Raises:
             KeyError: an image, or a union box of it, is not in the cache.
         """
+        self.prepare()
         return [self._lookup(sample, pairs) for sample, pairs in requests]
 
     def _lookup(self, sample: HOIDataSample, pairs: Tensor) -> Tensor:
         name = sample.file_name
         if name not in self._shard_of:
             raise KeyError(f'{name}: not in the teacher cache {self.folder}; make it anew')
-        with safe_open(self.folder / self._shard_of[name], framework='pt') as shard:
-            boxes = shard.get_tensor(f'{name}/boxes')
-            logits = shard.get_tensor(f'{name}/logits')
-        wanted = sample.gt_pairs.union_boxes.cpu()[pairs]
-        same = (wanted[:, None] == boxes[None]).all(-1)
+        file = self._shard_of[name]
+        if file not in self._shards:
+            self._shards[file] = safe_open(self.folder / file, framework='pt')
+        boxes = self._shards[file].get_tensor(f'{name}/boxes')
+        same = (sample.gt_pairs.union_boxes.cpu()[pairs, None] == boxes).all(-1)
         if not same.any(1).all():
-            missing = wanted[~same.any(1)][0].tolist()
+            missing = sample.gt_pairs.union_boxes[pairs][~same.any(1)][0].tolist()
             raise KeyError(
                 f'{name}: union box {missing} is not in the teacher cache {self.folder}; the '
                 'annotations or the pairs of the config changed, make the cache anew'
             )
-        return logits[same.int().argmax(1)]
+        return self._shards[file].get_tensor(f'{name}/logits')[same.int().argmax(1)]
 
 
 def cache_from_config(config: Config, folder: str | Path) -> None:
@@ -231,17 +239,17 @@ def cache_from_config(config: Config, folder: str | Path) -> None:
     teacher, so the call can simply be repeated.
 
     Args:
-        config: a training config whose ``model.teacher`` is an :class:`OnlineTeacher`.
+        config: a training config whose ``model.teacher`` names a ``clip``.
         folder: where the cache goes.
 
     Raises:
-        ValueError: the config has no online teacher, or the folder holds another teacher's scores.
+        ValueError: the config has no CLIP teacher, or the folder holds another teacher's scores.
     """
     folder = Path(folder)
-    teacher_config = config.model.get('teacher') or {}
-    if teacher_config.get('type') != 'OnlineTeacher':
-        raise ValueError(f'{config.filename}: model.teacher is not an OnlineTeacher')
-    teacher = TASK_UTILS.build(teacher_config)
+    clip = (config.model.get('teacher') or {}).get('clip')
+    if clip is None:
+        raise ValueError(f'{config.filename}: model.teacher.clip is missing, nothing to score with')
+    teacher = OnlineTeacher(clip.to_dict())
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, teacher.fingerprint())
 
@@ -275,8 +283,8 @@ def _claim(folder: Path, fingerprint: str) -> None:
 def _without_augmentation(config: Config) -> dict[str, Any]:
     """The training set with the pipeline that emits every pair once, as annotated."""
     dataset = config.train_dataloader.dataset.to_dict()
-    steps = [step for step in dataset['pipeline'] if step['type'] in
-             ('LoadHOIImage', 'ClipBoxes', 'BuildPairTargets', 'PackHOIInputs')]
+    kept = ('LoadHOIImage', 'ClipBoxes', 'BuildPairTargets', 'PackHOIInputs')
+    steps = [step for step in dataset['pipeline'] if step['type'] in kept]
     for step in steps:
         if step['type'] == 'LoadHOIImage':
             step['keep_original'] = True

@@ -1,0 +1,56 @@
+# EoID on the toy world, unseen actions.
+#   command    mmvl train configs/eoid/toy_ua.py       (`make quickstart` runs all of it)
+#   to reach   see the toy table of configs/eoid/README.md
+#   published  a toy world of this project: no published number
+#   hardware   one CPU core, minutes
+_base_ = ['../_base_/datasets/toy_hoi.py', '../_base_/runtime/toy_hoi.py']
+
+unseen = [10, 13, 86, 133, 453, 457, 506, 516, 520, 576]  # all 10 interactions of two verbs, carry and jump
+
+model = dict(
+    type='EoID',
+    backbone=dict(
+        type='mmdet.ResNet',
+        depth=18,
+        base_channels=16,
+        stem_channels=16,
+        num_stages=3,
+        strides=(1, 2, 2),
+        dilations=(1, 1, 1),
+        out_indices=(2,),
+        norm_eval=False,
+    ),
+    in_channels=64,
+    data_preprocessor=dict(
+        type='ImgDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+    ),
+    num_queries=12,
+    embed_dims=128,
+    num_heads=4,
+    ffn_dims=256,
+    encoder_layers=2,
+    decoder_layers=2,
+    dropout=0.0,
+    # phrase scores of the toy CLIP, kept by `mmvl cache eoid configs/eoid/toy_ua.py data/toy_hoi/teacher`
+    teacher=dict(
+        type='CachedTeacher',
+        folder='data/toy_hoi/teacher',
+        clip=dict(
+            type='CLIP',
+            weights='data/toy_hoi/clip.safetensors',
+            model='data/toy_hoi/clip.json',
+        ),
+    ),
+    nms=dict(threshold=0.7, alpha=1.0, beta=0.5),
+)
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            *_base_.augmentation,
+            dict(type='BuildPairTargets', unseen=unseen, hide='verb', pairs='cross'),
+            dict(type='PackHOIInputs'),
+        ]
+    )
+)
+val_evaluator = dict(type='HICODetMetric', unseen=unseen)
+test_evaluator = val_evaluator

@@ -1,0 +1,15 @@
+"""One inferencer for each task, loaded when it is asked for."""
+
+import importlib
+from typing import Any
+
+_MODULES = {'HOIInferencer': 'hoi_inferencer'}
+
+__all__ = ['HOIInferencer']
+
+
+def __getattr__(name: str) -> Any:
+    """Import an inferencer on its first use: each brings its wing, PyTorch and MMEngine with it."""
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(f'.{_MODULES[name]}', __name__), name)

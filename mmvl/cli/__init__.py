@@ -1,0 +1,1 @@
+"""The command ``mmvl``; ``tools/*.py`` are thin faces of the same functions."""

@@ -1,0 +1,46 @@
+"""Options that training and testing share, and what they do to a config."""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from .config import read_config
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+def add_shared_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that both commands take."""
+    parser.add_argument('--work-dir', metavar='DIR', help='default: work_dirs/<config name>')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change the config: optim_wrapper.optimizer.lr=1e-5 data_root=/data/hico',
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who starts them')
+    parser.add_argument('--compile', action='store_true', help='use torch.compile on the model')
+    # torchrun passes the variable, its older form the option
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def shared_config(args: argparse.Namespace) -> Config:
+    """Read the config of a command and apply the shared options.
+
+    Raises:
+        UsageError: the config or a key does not exist.
+        PermissionError: the work folder cannot be written.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    config = read_config(args.config, args.cfg_options, args.work_dir)
+    config.launcher = args.launcher
+    if args.compile:
+        config.compile = True
+    folder = Path(config.work_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f'{folder} cannot be written.\nWhat to do: give another --work-dir.')
+    return config

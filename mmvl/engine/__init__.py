@@ -1,0 +1,30 @@
+"""Training and testing: safe checkpoints, resuming, hooks, distributed start, report."""
+
+from .amp import BFloat16OptimWrapper
+from .checkpoint import (
+    load_checkpoint_file,
+    save_safetensors,
+    state_dict_of,
+    write_atomically,
+)
+from .file_checks import CheckpointError
+from .hooks import InterruptHook, SampleSeedHook
+from .loops import ResumableEpochLoop
+from .runner import Runner
+from .weights import KeyReport, compare_keys, load_weights
+
+__all__ = [
+    'BFloat16OptimWrapper',
+    'CheckpointError',
+    'InterruptHook',
+    'KeyReport',
+    'ResumableEpochLoop',
+    'Runner',
+    'SampleSeedHook',
+    'compare_keys',
+    'load_checkpoint_file',
+    'load_weights',
+    'save_safetensors',
+    'state_dict_of',
+    'write_atomically',
+]

@@ -1,0 +1,214 @@
+"""Reading checkpoints without running code, writing them without leaving half a file.
+
+PyTorch files are read with ``weights_only=True`` and the allow-list below; a file that needs more
+is refused and the refusal names what it asked for. There is no second, trusting attempt.
+"""
+
+import argparse
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Literal
+
+import numpy as np
+import numpy._core.multiarray as core
+import torch
+from mmengine.logging import HistoryBuffer
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .file_checks import CheckpointError, recognise, refuse
+
+Trust = Literal['weights', 'pickle']
+
+# Where a checkpoint keeps its weights: MMEngine, the DETR family, and average-weight files.
+STATE_KEYS = ('state_dict', 'model', 'model_state_dict')
+# Training state, where an infinite value can be meant (the best score so far, a loss scale).
+TRAINING_KEYS = ('optimizer', 'lr_scheduler', 'param_schedulers', 'message_hub', 'meta', 'args')
+
+
+def load_checkpoint_file(path: str | os.PathLike, trust: Trust = 'weights') -> dict[str, Any]:
+    """Read a ``.pth`` or ``.safetensors`` file into host memory.
+
+    Args:
+        path: the file. A leading ``~`` is expanded; nothing is downloaded.
+        trust: 'weights' reads tensors, containers, numbers, strings, numpy arrays, MMEngine's
+            history buffers and ``argparse.Namespace``, and nothing else. 'pickle' runs whatever
+            code the file holds: only for a file whose author you trust as you trust a program.
+
+    Returns:
+        The dictionary in the file, each Namespace turned into a plain dictionary. A safetensors
+        file gives ``{'state_dict': tensors, 'meta': metadata}``.
+
+    Raises:
+        CheckpointError: the file is missing, empty, cut short, no checkpoint at all, asks for
+            code, or holds a NaN or an infinity among its weights.
+    """
+    file = Path(path).expanduser()
+    kind = recognise(file)
+    if kind == 'safetensors':
+        content = _read_safetensors(file)
+    elif trust == 'pickle':
+        content = torch.load(file, map_location='cpu', weights_only=False)
+    else:
+        content = _read_weights_only(file)
+    content = _plain(content)
+    if not isinstance(content, dict):
+        raise refuse(
+            file, f'holds a {type(content).__name__}, not a dictionary', 'pass a checkpoint'
+        )
+    _require_finite(content, file)
+    return content
+
+
+def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Find the weights in a checkpoint.
+
+    Args:
+        checkpoint: as :func:`load_checkpoint_file` returns it.
+
+    Returns:
+        Name -> tensor of any shape. A leading ``module.`` (a model saved through
+        DistributedDataParallel) is taken off when every name has it.
+
+    Raises:
+        CheckpointError: there are no tensors in it.
+    """
+    inner = next((checkpoint[k] for k in STATE_KEYS if isinstance(checkpoint.get(k), dict)), None)
+    source = checkpoint if inner is None else inner
+    state = {key: value for key, value in source.items() if isinstance(value, Tensor)}
+    if not state:
+        keys = ', '.join(str(key) for key in list(checkpoint)[:6])
+        raise CheckpointError(f'the checkpoint holds no weights; its keys: {keys}')
+    if all(key.startswith('module.') for key in state):
+        state = {key.removeprefix('module.'): value for key, value in state.items()}
+    return state
+
+
+def save_safetensors(
+    state: Mapping[str, Tensor], path: str | os.PathLike, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write weights as a safetensors file that appears only when it is complete.
+
+    Args:
+        state: name -> tensor of any shape and device.
+        path: the file to make; its folder is made too.
+        metadata: what to note in the header, text to text.
+
+    Raises:
+        OSError: the disk refused; an older file of that name is untouched.
+    """
+    from safetensors.torch import save_file
+
+    # Tied weights share storage, which the format refuses; a copy costs disk, not correctness.
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    write_atomically(path, lambda tmp: save_file(tensors, tmp, dict(metadata or {})))
+
+
+def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary sibling, force it to disk, then rename it to ``path``.
+
+    Raises:
+        OSError: the write failed; the sibling is gone and an older ``path`` is untouched.
+    """
+    target = Path(path).expanduser()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f'{target.name}.tmp.{os.getpid()}')
+    try:
+        write(temporary)
+        with open(temporary, 'rb+') as stream:
+            os.fsync(stream.fileno())
+        if target.suffix in ('.pth', '.pt') and not zipfile.is_zipfile(temporary):
+            raise OSError(f'{temporary}: written, but not complete when read back')
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _history_method(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr``, which a pickled HistoryBuffer calls for its own four methods."""
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(owner, name)
+    raise UnpicklingError(f'Unsupported global: GLOBAL builtins.getattr({owner!r}, {name!r})')
+
+
+def _allowed() -> list[Any]:
+    dtypes = {type(np.dtype(code)) for code in '?bBhHiIlLqQefdFDSUOMm'}
+    return [
+        argparse.Namespace,
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        slice,
+        *dtypes,
+        *((_history_method, f'{m}.getattr') for m in ('builtins', '__builtin__')),
+        # numpy 1 and numpy 2 write different module names for the same two functions
+        *((core._reconstruct, f'numpy.{m}.multiarray._reconstruct') for m in ('core', '_core')),
+        *((core.scalar, f'numpy.{m}.multiarray.scalar') for m in ('core', '_core')),
+    ]
+
+
+def _read_weights_only(file: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals(_allowed()):
+            return torch.load(file, map_location='cpu', weights_only=True)
+    except UnpicklingError as error:
+        text = ' '.join(str(error).split())
+        for marker in ('Unsupported global: GLOBAL ', 'Unsupported class ', 'GLOBAL '):
+            if marker in text:
+                name = text.split(marker, 1)[1].split(' was not')[0].split()[0]
+                raise refuse(
+                    file,
+                    f"asks for '{name}', which is code and not weights",
+                    "get it as safetensors; trust='pickle' runs its code, if you trust the author",
+                ) from None
+        raise refuse(file, f'is refused: {text[:160]}', 'get the file again') from None
+    except (EOFError, RuntimeError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+        size = file.stat().st_size
+        text = ' '.join(str(error).split())[:120] or type(error).__name__
+        raise refuse(
+            file, f'is truncated or damaged ({size:,} bytes: {text})', 'copy or download it again'
+        ) from None
+
+
+def _read_safetensors(file: Path) -> dict[str, Any]:
+    try:
+        with safe_open(file, framework='pt', device='cpu') as reader:
+            state = {key: reader.get_tensor(key) for key in reader.keys()}  # noqa: SIM118
+            return {'state_dict': state, 'meta': dict(reader.metadata() or {})}
+    except SafetensorError as error:
+        raise refuse(file, f'is damaged ({error})', 'copy or download it again') from None
+
+
+def _plain(value: Any) -> Any:
+    """Turn every Namespace into a dictionary, leaving everything else as it is."""
+    if isinstance(value, argparse.Namespace):
+        return {key: _plain(inner) for key, inner in vars(value).items()}
+    if type(value) is dict:
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value
+
+
+def _require_finite(content: Mapping[str, Any], file: Path) -> None:
+    bad = [name for name, tensor in _weights(content) if not torch.isfinite(tensor).all()]
+    if bad:
+        raise refuse(
+            file,
+            f"has NaN or infinite values in {len(bad)} tensors, the first is '{bad[0]}'",
+            'the run that saved it had diverged: use an earlier checkpoint',
+        )
+
+
+def _weights(content: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Tensor]]:
+    for key, value in content.items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            yield f'{prefix}{key}', value
+        elif isinstance(value, Mapping) and not (prefix == '' and key in TRAINING_KEYS):
+            yield from _weights(value, f'{prefix}{key}.')

@@ -1,0 +1,72 @@
+"""Joining a group of processes on machines without a GPU, and leaving any group in order."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch.distributed as dist
+
+# How long a process waits for the others before it gives up, unless the config says otherwise.
+TIMEOUT_SECONDS = 600
+
+
+def init_gloo(launcher: str, timeout: int | None = None) -> None:
+    """Join the process group on gloo. MMEngine's own start-up selects a CUDA device first.
+
+    Args:
+        launcher: 'pytorch' (torchrun), 'slurm' or 'mpi', which say where rank and size are found.
+        timeout: seconds to wait for the other processes.
+
+    Raises:
+        KeyError: the variables that the launcher sets are absent.
+    """
+    if launcher == 'slurm':
+        _adopt(
+            {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'}
+        )
+        if 'MASTER_ADDR' not in os.environ:
+            nodes = os.environ['SLURM_NODELIST']
+            listing = subprocess.check_output(['scontrol', 'show', 'hostname', nodes], text=True)
+            os.environ['MASTER_ADDR'] = listing.split()[0]
+    elif launcher == 'mpi':
+        _adopt({key: f'OMPI_COMM_WORLD_{key}' for key in ('WORLD_SIZE', 'LOCAL_RANK')})
+        _adopt({'RANK': 'OMPI_COMM_WORLD_RANK'})
+    os.environ.setdefault('MASTER_PORT', '29500')
+    missing = [key for key in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if key not in os.environ]
+    if missing:
+        raise KeyError(
+            f'--launcher {launcher} needs {", ".join(missing)} in the environment.\n'
+            'What to do: start through tools/dist_train.sh or torchrun.'
+        )
+    os.environ.setdefault('LOCAL_RANK', os.environ['RANK'])
+    dist.init_process_group('gloo', timeout=timedelta(seconds=timeout or TIMEOUT_SECONDS))
+
+
+@contextmanager
+def leaving_together() -> Iterator[None]:
+    """Let the processes of a run end together, in success and after an interrupt.
+
+    One that ends while another still talks to it makes that one abort. After an error nobody
+    waits: the launcher stops the others.
+    """
+    try:
+        yield
+    except SystemExit:
+        _leave()
+        raise
+    _leave()
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def _adopt(names: dict[str, str]) -> None:
+    for ours, theirs in names.items():
+        if theirs not in os.environ:
+            raise KeyError(f'the launcher did not set {theirs}; start through it or use torchrun')
+        os.environ[ours] = os.environ[theirs]

@@ -1,0 +1,104 @@
+"""Telling from its first and last bytes what a file that should hold weights really is."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal['zip', 'pickle', 'safetensors']
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read, or does not belong to the model."""
+
+
+def refuse(file: Path, what: str, remedy: str) -> CheckpointError:
+    """Word an error about a checkpoint: which file, what is wrong with it, what to do."""
+    return CheckpointError(f'{file} {what}.\nWhat to do: {remedy}.')
+
+
+def recognise(file: Path) -> Kind:
+    """Find out how a checkpoint file is stored.
+
+    Args:
+        file: the file; it is opened, not loaded.
+
+    Returns:
+        'zip' (PyTorch 1.6 and later), 'pickle' (earlier PyTorch) or 'safetensors'.
+
+    Raises:
+        CheckpointError: missing, a folder, empty, cut short, or something that holds no weights
+            (a web page, a Git LFS pointer, a TorchScript archive, another archive).
+    """
+    if not file.exists():
+        raise refuse(
+            file, 'does not exist', f'check the path; relative paths start at {Path.cwd()}'
+        )
+    if file.is_dir():
+        raise refuse(file, 'is a folder', 'name the .pth or .safetensors file in it')
+    size = file.stat().st_size
+    with open(file, 'rb') as stream:
+        head = stream.read(512)
+    text = head.lstrip().lower()
+    if not size:
+        raise refuse(file, 'is empty (0 bytes)', 'copy or download it again')
+    if text.startswith((b'<!doctype', b'<html', b'<?xml', b'<head')):
+        raise refuse(
+            file, 'is a web page, not weights', 'download the file behind the link, not the page'
+        )
+    if text.startswith(b'version https://git-lfs'):
+        raise refuse(
+            file, 'is a Git LFS pointer, not weights', "run 'git lfs pull' in its checkout"
+        )
+    if head.startswith(b'PK'):
+        return _recognise_zip(file, size)
+    if head[8:9] == b'{' or file.suffix == '.safetensors':
+        _check_safetensors_length(file, head, size)
+        return 'safetensors'
+    if head.startswith(b'\x80'):
+        return 'pickle'
+    raise refuse(
+        file,
+        f'is neither a PyTorch nor a safetensors file (first bytes {head[:8].hex(" ")})',
+        'check that it is the checkpoint; archives must be unpacked first',
+    )
+
+
+def _recognise_zip(file: Path, size: int) -> Kind:
+    if not zipfile.is_zipfile(file):
+        raise refuse(
+            file,
+            f'is truncated: its {size:,} bytes lack the directory at the end',
+            'copy or download it again',
+        )
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+    if any(name.endswith('/constants.pkl') or name == 'constants.pkl' for name in names):
+        raise refuse(
+            file, 'is a TorchScript archive (a program)', 'use a file that holds a state dictionary'
+        )
+    if not any(name.endswith('data.pkl') for name in names):
+        raise refuse(file, 'is an archive without PyTorch data', 'unpack it and name a file in it')
+    return 'zip'
+
+
+def _check_safetensors_length(file: Path, head: bytes, size: int) -> None:
+    length = int.from_bytes(head[:8], 'little')
+    if 8 + length > size:
+        raise refuse(
+            file, f'is truncated: {size:,} of at least {8 + length:,} bytes', 'copy it again'
+        )
+    try:
+        with open(file, 'rb') as stream:
+            stream.seek(8)
+            header = json.loads(stream.read(length))
+        ends = [
+            entry['data_offsets'][1] for name, entry in header.items() if name != '__metadata__'
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise refuse(
+            file, 'has no readable safetensors header', 'copy or download it again'
+        ) from None
+    expected = 8 + length + max(ends, default=0)
+    if size < expected:
+        raise refuse(file, f'is truncated: {size:,} of {expected:,} bytes', 'copy it again')

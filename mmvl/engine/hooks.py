@@ -1,0 +1,156 @@
+"""Hooks: a seed for every sample and iteration, and an orderly end when training is interrupted."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from mmengine.dist import all_reduce, barrier, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmvl.registry import HOOKS
+
+from .checkpoint import write_atomically
+
+INTERRUPTED = 'interrupted.pth'
+# torchrun repeats a Ctrl-C that the terminal already sent to every process: not a second wish.
+SAME_SIGNAL_SECONDS = 1.0
+
+
+@HOOKS.register_module()
+class SampleSeedHook(Hook):
+    """Make all randomness of training a pure function of seed and position.
+
+    A run that stops and resumes then equals one that never stopped, whatever was drawn in between
+    (validation, a new loader). For augmentation the dataset, or one inside wrappers that keep
+    theirs in ``dataset`` or ``datasets``, gets ``set_seed(seed)`` once and ``set_epoch(epoch)``
+    before each epoch, if it has these methods; it must keep them where running workers see them.
+    For dropout and the like the global generators are seeded from (seed, rank, iteration).
+    """
+
+    # After RuntimeInfoHook, before anything that loads a batch.
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Set the seed."""
+        for dataset in _inner_datasets(runner.train_dataloader.dataset):
+            if hasattr(dataset, 'set_seed'):
+                dataset.set_seed(runner.seed)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the epoch, counted from zero."""
+        for dataset in _inner_datasets(runner.train_dataloader.dataset):
+            if hasattr(dataset, 'set_epoch'):
+                dataset.set_epoch(runner.epoch)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
+    ) -> None:
+        """Seed Python's, numpy's and torch's global generators."""
+        words = np.random.SeedSequence([runner.seed, runner.rank, runner.iter]).generate_state(1)
+        seed = int(words[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+
+@HOOKS.register_module()
+class InterruptHook(Hook):
+    """End training in order on Ctrl-C or SIGTERM.
+
+    The first signal lets the running iteration finish, saves ``interrupted.pth`` with the exact
+    position and ends the process with code 130 (Ctrl-C) or 143 (SIGTERM). ``--resume`` goes on at
+    the next iteration of the same epoch. A second signal ends the process at once. In a
+    distributed run one process that was told is enough: all stop after the same iteration.
+    """
+
+    # After the schedules and the checkpoint hook have finished with the iteration.
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._signal = 0
+        self._when = 0.0
+        self._process = 0
+        self._previous: dict[int, Any] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        """Take over the two signals."""
+        self._signal = 0
+        self._process = os.getpid()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._note)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: dict | Sequence | None = None,
+    ) -> None:
+        """Save and end if a signal came to any process and no gradients are half gathered."""
+        number = self._signal
+        if runner.world_size > 1:
+            told = torch.tensor(number)
+            all_reduce(told, 'max')
+            number = int(told)
+        if number and runner.optim_wrapper.should_update():
+            self._save_and_end(runner, number, runner.iter + 1)
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Save and end during validation too; on resuming this validation is not repeated.
+
+        Several processes wait for the next training iteration: their validation lengths differ.
+        """
+        if self._signal and runner.world_size == 1:
+            self._save_and_end(runner, self._signal, runner.iter)
+
+    def after_train(self, runner: Runner) -> None:
+        """Give the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return  # a data worker, forked with this handler: its parent decides
+        if not self._signal:
+            self._signal, self._when = number, time.monotonic()
+        elif time.monotonic() - self._when > SAME_SIGNAL_SECONDS:
+            os._exit(128 + number)
+
+    def _save_and_end(self, runner: Runner, number: int, done: int) -> NoReturn:
+        folder = Path(runner.work_dir)
+        position = {'epoch': runner.epoch, 'iter': done}
+        runner.save_checkpoint(str(folder), INTERRUPTED, meta=position, by_epoch=False)
+        if is_main_process():
+            pointer = folder / 'last_checkpoint'
+            write_atomically(pointer, lambda tmp: tmp.write_text(str(folder / INTERRUPTED)))
+        # no process may end, and have the launcher stop the others, while the first one writes
+        barrier()
+        self.after_train(runner)
+        runner.logger.warning(
+            f'{signal.Signals(number).name}: stopped after iteration {done} (epoch '
+            f'{runner.epoch + 1}); the state is in {folder / INTERRUPTED}.\n'
+            'To go on, repeat the command with --resume.'
+        )
+        raise SystemExit(128 + number)
+
+
+def _inner_datasets(dataset: Any) -> list[Any]:
+    """List a dataset and everything that it wraps, outermost first."""
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    nested = [found for each in inner if each is not None for found in _inner_datasets(each)]
+    return [dataset, *nested]
