@@ -14,6 +14,13 @@ GROUND_FLOOR = ('mmvl.layers', 'mmvl.language', 'mmvl.engine', 'mmvl.visualizati
 WINGS = ('mmvl.hoi',)
 
 
+class UnknownNameError(KeyError):
+    """A name that no registry knows; its text keeps its line breaks, which KeyError's does not."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class WingRegistry(Registry):
     """A registry of scope ``mmvl`` whose unknown names are answered with the nearest known ones."""
 
@@ -21,12 +28,12 @@ class WingRegistry(Registry):
         """Find a class or function by its registered name, here, in the parent or by scope.
 
         Raises:
-            KeyError: no registry on the path knows the name; the message lists the nearest names,
+            UnknownNameError: no registry on the path knows the name; the message lists the nearest names,
                 the scopes that were searched and how to make the name known.
         """
         found = super().get(key)
         if found is None:
-            raise KeyError(self._unknown(key))
+            raise UnknownNameError(self._unknown(key))
         return found
 
     def _unknown(self, key: str) -> str:

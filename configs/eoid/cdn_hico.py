@@ -1,12 +1,13 @@
 # CDN-S, fully supervised: no teacher, no interactive score, every label visible.
-#   command    tools/dist_train.sh configs/eoid/cdn_hico.py 4        (4 GPUs, 16 images a step)
+#   command    tools/dist_train.sh configs/eoid/cdn_hico.py 4     (16 images a step)
 #   to reach   31.44 full / 27.39 rare / 32.64 non-rare
-#   published  CDN (NeurIPS 2021), whose recipe has a further decoupled stage that is not configured here
+#   published  CDN (NeurIPS 2021), with a further decoupled training stage
 #   hardware   4 GPUs in the paper; hours are not published
 _base_ = ['../_base_/datasets/hico.py', '../_base_/runtime/hoi_90e.py']
 
 unseen = None
-load_from = 'ckpt/detr_r50.safetensors'  # mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+# mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+load_from = 'ckpt/detr_r50.safetensors'
 
 model = dict(
     type='EoID',

@@ -1,12 +1,13 @@
 # CDN baseline of EoID in UA: the same detector without distillation.
-#   command    tools/dist_train.sh configs/eoid/cdn_hico_ua.py 4        (4 GPUs, 16 images a step)
+#   command    tools/dist_train.sh configs/eoid/cdn_hico_ua.py 4     (16 images a step)
 #   to reach   unseen about 8 early in training
 #   published  maintainers of the released code, issue 6
 #   hardware   4 GPUs in the paper; hours are not published
 _base_ = ['../_base_/datasets/hico.py', '../_base_/runtime/hoi_90e.py']
 
 unseen = 'ua'
-load_from = 'ckpt/detr_r50.safetensors'  # mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+# mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+load_from = 'ckpt/detr_r50.safetensors'
 
 model = dict(
     type='EoID',

@@ -1,12 +1,13 @@
 # CDN baseline of EoID in UC: the same detector without distillation.
-#   command    tools/dist_train.sh configs/eoid/cdn_hico_uc0.py 4        (4 GPUs, 16 images a step)
+#   command    tools/dist_train.sh configs/eoid/cdn_hico_uc0.py 4     (16 images a step)
 #   to reach   not published for this code
 #   published  -
 #   hardware   4 GPUs in the paper; hours are not published
 _base_ = ['../_base_/datasets/hico.py', '../_base_/runtime/hoi_90e.py']
 
 unseen = 'uc0'
-load_from = 'ckpt/detr_r50.safetensors'  # mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+# mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+load_from = 'ckpt/detr_r50.safetensors'
 
 model = dict(
     type='EoID',

@@ -1,12 +1,13 @@
 # EoID on HICO-DET, unseen actions (UA): 22 verbs, 100 interactions held out.
-#   command    tools/dist_train.sh configs/eoid/hico.py 4        (4 GPUs, 16 images a step)
+#   command    tools/dist_train.sh configs/eoid/hico.py 4     (16 images a step)
 #   to reach   29.22 full / 30.46 seen / 23.04 unseen (mAP, Default)
 #   published  the README of the released code (released checkpoint)
 #   hardware   4 GPUs in the paper; hours are not published
 _base_ = ['../_base_/datasets/hico.py', '../_base_/runtime/hoi_90e.py']
 
 unseen = 'ua'
-load_from = 'ckpt/detr_r50.safetensors'  # mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+# mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+load_from = 'ckpt/detr_r50.safetensors'
 
 model = dict(
     type='EoID',

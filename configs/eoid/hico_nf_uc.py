@@ -1,12 +1,13 @@
 # EoID on HICO-DET, non-rare-first unseen combinations (120).
-#   command    tools/dist_train.sh configs/eoid/hico_nf_uc.py 4        (4 GPUs, 16 images a step)
+#   command    tools/dist_train.sh configs/eoid/hico_nf_uc.py 4     (16 images a step)
 #   to reach   26.69 full / 26.66 seen / 26.77 unseen (re-run: 25.64 / 25.35 / 26.80)
 #   published  the paper (AAAI 2023); re-run: the README of the released code
 #   hardware   4 GPUs in the paper; hours are not published
 _base_ = ['../_base_/datasets/hico.py', '../_base_/runtime/hoi_90e.py']
 
 unseen = 'nf_uc'
-load_from = 'ckpt/detr_r50.safetensors'  # mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+# mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+load_from = 'ckpt/detr_r50.safetensors'
 
 model = dict(
     type='EoID',

@@ -1,12 +1,13 @@
 # EoID on HICO-DET, rare-first unseen combinations: the usual 120.
-#   command    tools/dist_train.sh configs/eoid/hico_rf_uc.py 4        (4 GPUs, 16 images a step)
+#   command    tools/dist_train.sh configs/eoid/hico_rf_uc.py 4     (16 images a step)
 #   to reach   29.52 full / 31.39 seen / 22.04 unseen
 #   published  the paper (AAAI 2023)
 #   hardware   4 GPUs in the paper; hours are not published
 _base_ = ['../_base_/datasets/hico.py', '../_base_/runtime/hoi_90e.py']
 
 unseen = 'rf_uc'
-load_from = 'ckpt/detr_r50.safetensors'  # mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+# mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+load_from = 'ckpt/detr_r50.safetensors'
 
 model = dict(
     type='EoID',

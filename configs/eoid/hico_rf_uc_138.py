@@ -1,12 +1,13 @@
 # EoID on HICO-DET, all 138 rare interactions held out, as the released re-run.
-#   command    tools/dist_train.sh configs/eoid/hico_rf_uc_138.py 4        (4 GPUs, 16 images a step)
+#   command    tools/dist_train.sh configs/eoid/hico_rf_uc_138.py 4     (16 images a step)
 #   to reach   29.27 full / 31.72 seen / 21.07 unseen
 #   published  the README of the released code (released checkpoint)
 #   hardware   4 GPUs in the paper; hours are not published
 _base_ = ['../_base_/datasets/hico.py', '../_base_/runtime/hoi_90e.py']
 
 unseen = 'rf_uc_138'
-load_from = 'ckpt/detr_r50.safetensors'  # mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+# mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+load_from = 'ckpt/detr_r50.safetensors'
 
 model = dict(
     type='EoID',

@@ -1,12 +1,13 @@
 # EoID with UA v2 targets: every person with every box may be a potential pair.
-#   command    tools/dist_train.sh configs/eoid/hico_ua_all_pairs.py 4        (4 GPUs, 16 images a step)
+#   command    tools/dist_train.sh configs/eoid/hico_ua_all_pairs.py 4     (16 images a step)
 #   to reach   not published; the released code calls it more general
 #   published  -
 #   hardware   4 GPUs in the paper; hours are not published
 _base_ = ['../_base_/datasets/hico.py', '../_base_/runtime/hoi_90e.py']
 
 unseen = 'ua'
-load_from = 'ckpt/detr_r50.safetensors'  # mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+# mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+load_from = 'ckpt/detr_r50.safetensors'
 
 model = dict(
     type='EoID',

@@ -1,12 +1,13 @@
 # EoID on HICO-DET, unseen combinations, set 1 of 5 (120 held out).
-#   command    tools/dist_train.sh configs/eoid/hico_uc1.py 4        (4 GPUs, 16 images a step)
+#   command    tools/dist_train.sh configs/eoid/hico_uc1.py 4     (16 images a step)
 #   to reach   28.91 +- 0.33 full / 30.39 +- 0.40 seen / 23.01 +- 1.98 unseen over the five sets
 #   published  the README of the released code
 #   hardware   4 GPUs in the paper; hours are not published
 _base_ = ['../_base_/datasets/hico.py', '../_base_/runtime/hoi_90e.py']
 
 unseen = 'uc1'
-load_from = 'ckpt/detr_r50.safetensors'  # mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+# mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+load_from = 'ckpt/detr_r50.safetensors'
 
 model = dict(
     type='EoID',

@@ -1,12 +1,13 @@
 # EoID on HICO-DET, unseen objects: 12 objects, 100 interactions held out.
-#   command    tools/dist_train.sh configs/eoid/hico_uo.py 4        (4 GPUs, 16 images a step)
+#   command    tools/dist_train.sh configs/eoid/hico_uo.py 4     (16 images a step)
 #   to reach   not published; the released code has the list and no dataset
 #   published  -
 #   hardware   4 GPUs in the paper; hours are not published
 _base_ = ['../_base_/datasets/hico.py', '../_base_/runtime/hoi_90e.py']
 
 unseen = 'uo'
-load_from = 'ckpt/detr_r50.safetensors'  # mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+# mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+load_from = 'ckpt/detr_r50.safetensors'
 
 model = dict(
     type='EoID',

@@ -1,12 +1,13 @@
 # EoID on HICO-DET, unseen verbs: the 20 verbs, 84 interactions of GEN-VLKT.
-#   command    tools/dist_train.sh configs/eoid/hico_uv.py 4        (4 GPUs, 16 images a step)
+#   command    tools/dist_train.sh configs/eoid/hico_uv.py 4     (16 images a step)
 #   to reach   29.61 full / 30.73 seen / 22.71 unseen
 #   published  lists of later papers
 #   hardware   4 GPUs in the paper; hours are not published
 _base_ = ['../_base_/datasets/hico.py', '../_base_/runtime/hoi_90e.py']
 
 unseen = 'uv'
-load_from = 'ckpt/detr_r50.safetensors'  # mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+# mmvl convert detr detr-r50-e632da11.pth ckpt/detr_r50.safetensors
+load_from = 'ckpt/detr_r50.safetensors'
 
 model = dict(
     type='EoID',

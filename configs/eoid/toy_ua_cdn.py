@@ -5,7 +5,8 @@
 #   hardware   one CPU core, minutes
 _base_ = ['../_base_/datasets/toy_hoi.py', '../_base_/runtime/toy_hoi.py']
 
-unseen = [10, 13, 86, 133, 453, 457, 506, 516, 520, 576]  # all 10 interactions of two verbs, carry and jump
+# all 10 interactions of two verbs, carry and jump
+unseen = [10, 13, 86, 133, 453, 457, 506, 516, 520, 576]
 
 model = dict(
     type='EoID',

@@ -5,7 +5,8 @@
 #   hardware   one CPU core, minutes
 _base_ = ['../_base_/datasets/toy_hoi.py', '../_base_/runtime/toy_hoi.py']
 
-unseen = [10, 19, 87, 131, 316, 320, 459, 461, 506, 520, 525]  # 11 of 47 interactions; every verb and object is seen elsewhere
+# 11 of 47 interactions; every verb and object is seen elsewhere
+unseen = [10, 19, 87, 131, 316, 320, 459, 461, 506, 520, 525]
 
 model = dict(
     type='EoID',
@@ -31,7 +32,7 @@ model = dict(
     encoder_layers=2,
     decoder_layers=2,
     dropout=0.0,
-    # phrase scores of the toy CLIP, kept by `mmvl cache eoid configs/eoid/toy_uc.py data/toy_hoi/teacher`
+    # mmvl cache eoid configs/eoid/toy_uc.py data/toy_hoi/teacher
     teacher=dict(
         type='CachedTeacher',
         folder='data/toy_hoi/teacher',

@@ -5,7 +5,8 @@
 #   hardware   one CPU core, minutes
 _base_ = ['../_base_/datasets/toy_hoi.py', '../_base_/runtime/toy_hoi.py']
 
-unseen = [10, 19, 87, 131, 316, 320, 459, 461, 506, 520, 525]  # 11 of 47 interactions; every verb and object is seen elsewhere
+# 11 of 47 interactions; every verb and object is seen elsewhere
+unseen = [10, 19, 87, 131, 316, 320, 459, 461, 506, 520, 525]
 
 model = dict(
     type='EoID',

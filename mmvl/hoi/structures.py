@@ -66,7 +66,8 @@ class HOIDataSample(BaseDataElement):
     @gt_hois.setter
     def gt_hois(self, value: Tensor) -> None:
         if value.ndim != 2 or value.shape[1] != 3 or value.dtype != torch.int64:
-            raise ValueError(f'gt_hois must be (M, 3) int64, got {tuple(value.shape)} {value.dtype}')
+            got = f'{tuple(value.shape)} {value.dtype}'
+            raise ValueError(f'gt_hois must be (M, 3) int64, got {got}')
         self.set_field(value, '_gt_hois', dtype=Tensor)
 
     @property

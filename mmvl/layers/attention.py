@@ -47,12 +47,14 @@ class Attention(nn.Module):
         """
         weights = self.in_proj_weight.chunk(3)
         biases = self.in_proj_bias.chunk(3)
-        heads = [
+        q, k, v = (
             F.linear(tokens, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for tokens, weight, bias in zip((query, key, value), weights, biases, strict=True)
-        ]
+        )
         out = F.scaled_dot_product_attention(
-            *heads,
+            q,
+            k,
+            v,
             attn_mask=None if key_mask is None else key_mask[:, None, None, :],
             dropout_p=self.dropout if self.training else 0.0,
         )

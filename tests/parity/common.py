@@ -66,7 +66,8 @@ def eoid_case(
         verbs = (uniform(num_pairs, 117) < 0.02).float()
         verbs[:, 100:] = 0
         verbs[potential] = 0
-        boxes = torch.cat((uniform(2, num_pairs, 2) * 0.6 + 0.2, uniform(2, num_pairs, 2) * 0.3 + 0.05), -1)
+        centres = uniform(2, num_pairs, 2) * 0.6 + 0.2
+        boxes = torch.cat((centres, uniform(2, num_pairs, 2) * 0.3 + 0.05), -1)
         if seed % 5 == 0 and num_pairs:
             boxes[1, 0] = 0
         corners = torch.cat((uniform(num_pairs, 2) * 40, uniform(num_pairs, 2) * 40 + 50), -1)

@@ -5,6 +5,7 @@ image, n matched pairs.
 """
 
 from collections.abc import Callable
+from operator import itemgetter
 
 import torch
 import torch.distributed as dist
@@ -113,7 +114,7 @@ class EoIDCriterion:
                 _soften(labels, matches, soft_labels([match.pairs for match in matches]))
             if layer == last:
                 num_pairs = mean_over_ranks(sum(len(m.pairs) for m in matches), outputs.verb_logits)
-            current = outputs.map(lambda value, layer=layer: value[layer])
+            current = outputs.map(itemgetter(layer))
             terms = self._layer_losses(current, targets, labels, matches, num_pairs)
             if current.interactive_logits is not None:
                 overlaps = [comparison.overlap for comparison in compared]

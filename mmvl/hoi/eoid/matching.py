@@ -5,7 +5,7 @@ classes without "no object", n matched pairs.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -40,8 +40,8 @@ class LayerOutputs:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> 'LayerOutputs':
         """The same outputs with a function applied to every tensor."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return LayerOutputs(*(None if value is None else function(value) for value in values))
+        present = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: function(v) for k, v in present.items() if v is not None})
 
 
 @dataclass
@@ -192,12 +192,12 @@ class TwoStageMatcher:
         match = Match(queries, seen[columns], queries[:0], seen[:0])
         if comparison.interactive is not None and len(later):
             match.potential_queries, match.potential_pairs = self._second_stage(
-                comparison, later, taken=queries
+                comparison, comparison.interactive, later, taken=queries
             )
         return match
 
     def _second_stage(
-        self, comparison: Comparison, potential: Tensor, taken: Tensor
+        self, comparison: Comparison, interactive: Tensor, potential: Tensor, taken: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Queries and pairs that survive the IoU and the score filter, both (n,) int64."""
         cost = comparison.cost[:, potential]
@@ -209,7 +209,7 @@ class TwoStageMatcher:
         else:
             keep = close[queries, columns]
         queries, columns = queries[keep], columns[keep]
-        scores = comparison.interactive[queries]
+        scores = interactive[queries]
         if len(queries) > self.topk:
             scores, best = scores.topk(self.topk)
             queries, columns = queries[best], columns[best]

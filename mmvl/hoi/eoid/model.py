@@ -79,15 +79,10 @@ class EoID(BaseModel):
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.input_proj = nn.Conv2d(in_channels, embed_dims, 1)
-        shape = {
-            'embed_dims': embed_dims,
-            'num_heads': num_heads,
-            'ffn_dims': ffn_dims,
-            'dropout': dropout,
-        }
-        self.encoder = TransformerEncoder(encoder_layers, **shape)
-        self.pair_decoder = TransformerDecoder(decoder_layers, **shape)
-        self.interaction_decoder = TransformerDecoder(decoder_layers, **shape)
+        shape = (embed_dims, num_heads, ffn_dims, dropout)
+        self.encoder = TransformerEncoder(encoder_layers, *shape)
+        self.pair_decoder = TransformerDecoder(decoder_layers, *shape)
+        self.interaction_decoder = TransformerDecoder(decoder_layers, *shape)
         for module in (self.encoder, self.pair_decoder, self.interaction_decoder):
             for parameter in module.parameters():
                 if parameter.dim() > 1:
@@ -131,24 +126,25 @@ class EoID(BaseModel):
         Raises:
             ValueError: the mode is none of the three.
         """
-        outputs = self._network(inputs, self._valid_mask(inputs, data_samples))
+        samples = data_samples or []
+        outputs = self._network(inputs, self._valid_mask(inputs, samples))
         if mode == 'tensor':
             return outputs
         if mode == 'loss':
-            return self._loss(outputs, data_samples)
+            return self._loss(outputs, samples)
         if mode == 'predict':
-            return self._predict(outputs, data_samples)
+            return self._predict(outputs, samples)
         raise ValueError(f"mode is 'tensor', 'loss' or 'predict', not {mode!r}")
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the network; matching and post-processing depend on the data and stay eager."""
-        self._network = torch.compile(self._network, *args, **kwargs)
+        self._network = torch.compile(self._network, *args, **kwargs)  # type: ignore[method-assign]
 
     @staticmethod
-    def _valid_mask(inputs: Tensor, samples: list[HOIDataSample] | None) -> Tensor | None:
+    def _valid_mask(inputs: Tensor, samples: list[HOIDataSample]) -> Tensor | None:
         """(B, H, W) bool, true inside the images; None when nothing is padded."""
         height, width = inputs.shape[-2:]
-        shapes = [sample.img_shape[:2] for sample in samples or ()]
+        shapes = [sample.img_shape[:2] for sample in samples]
         if all(tuple(shape) == (height, width) for shape in shapes):
             return None
         valid = inputs.new_zeros(len(inputs), height, width, dtype=torch.bool)

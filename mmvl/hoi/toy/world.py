@@ -71,16 +71,21 @@ def _hois(verb: str, *objects: str) -> list[int]:
 
 TOY_UC: Final[tuple[int, ...]] = tuple(
     sorted(
-        _hois('carry', 'bicycle', 'suitcase')
-        + _hois('hold', 'horse', 'chair')
+        _hois('carry', 'bicycle', 'skateboard', 'suitcase')
+        + _hois('hold', 'horse', 'surfboard', 'chair', 'suitcase')
         + _hois('hug', 'elephant')
-        + _hois('jump', 'surfboard')
-        + _hois('ride', 'skateboard', 'elephant')
-        + _hois('sit_on', 'bicycle', 'surfboard')
+        + _hois('jump', 'horse', 'surfboard')
+        + _hois('lie_on', 'chair')
+        + _hois('ride', 'elephant', 'skateboard', 'surfboard')
+        + _hois('sit_on', 'bicycle', 'skateboard', 'surfboard')
         + _hois('stand_on', 'skateboard')
     )
 )
-"""Held-out combinations; each of their verbs and objects is seen in other combinations."""
+"""Held-out combinations; each of their verbs and objects is seen in other combinations.
+
+Half of what can be done: with fewer held out, verbs keep so many objects that a model without a
+teacher infers the rest, which it cannot do on photographs.
+"""
 
 TOY_UA: Final[tuple[int, ...]] = tuple(
     sorted(
