@@ -28,8 +28,8 @@ class WingRegistry(Registry):
         """Find a class or function by its registered name, here, in the parent or by scope.
 
         Raises:
-            UnknownNameError: no registry on the path knows the name; the message lists the nearest names,
-                the scopes that were searched and how to make the name known.
+            UnknownNameError: no registry on the path knows the name; the message lists the nearest
+                names, the scopes that were searched and how to make the name known.
         """
         found = super().get(key)
         if found is None:

@@ -69,6 +69,18 @@ def train(setting: str, kind: str, seed: int) -> None:
     )
 
 
+def train_detector(seed: int) -> None:
+    """Train what all runs start from, as the real ones start from DETR."""
+    config, folder = 'configs/eoid/toy_detector.py', str(WORLD / 'detector')
+    mmvl('detector', 'train', config, '--work-dir', folder, '--seed', str(seed))
+
+
+def make_teacher(seed: int) -> None:
+    """Train the toy CLIP and keep its scores of all pairs."""
+    mmvl('teacher', 'toy', 'hoi-teacher', str(WORLD), '--seed', str(seed))
+    mmvl('cache', 'cache', 'eoid', 'configs/eoid/toy_uc.py', str(WORLD / 'teacher'))
+
+
 def config_name(setting: str, kind: str) -> str:
     """Name of the toy config."""
     return f'toy_{setting}' + ('_cdn' if kind == 'cdn' else '')
@@ -113,18 +125,12 @@ def run_seed(seed: int, settings: list[str]) -> None:
     shutil.rmtree(ROOT / WORLD, ignore_errors=True)
     mmvl('world', 'toy', 'hoi', str(WORLD), '--seed', str(seed))
 
-    def with_teacher() -> None:
-        mmvl('teacher', 'toy', 'hoi-teacher', str(WORLD), '--seed', str(seed))
-        mmvl('cache', 'cache', 'eoid', 'configs/eoid/toy_uc.py', str(WORLD / 'teacher'))
-        for setting in settings:
-            train(setting, 'eoid', seed)
-
-    def without_teacher() -> None:
-        for setting in settings:
-            train(setting, 'cdn', seed)
-
     with ThreadPoolExecutor(2) as pool:
-        for job in [pool.submit(with_teacher), pool.submit(without_teacher)]:
+        detector = pool.submit(train_detector, seed)
+        pool.submit(make_teacher, seed).result()
+        detector.result()
+        runs = [(setting, kind) for setting in settings for kind in ('cdn', 'eoid')]
+        for job in [pool.submit(train, setting, kind, seed) for setting, kind in runs]:
             job.result()
     folder = work_dir(settings[0], 'eoid', seed)
     checkpoint = (ROOT / folder / 'last_checkpoint').read_text().strip()

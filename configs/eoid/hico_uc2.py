@@ -15,6 +15,8 @@ model = dict(
     data_preprocessor=dict(
         type='ImgDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
     ),
+    matcher=dict(topk=3, score_threshold=0.5, iou_filter='official'),
+    criterion=dict(verb_weight=1.6, distill_weight=700.0, verb_loss='focal_bce'),
     teacher=dict(type='OnlineTeacher', clip=dict(type='CLIP', weights='ckpt/RN50x16.pt')),
     nms=dict(threshold=0.7, alpha=1.0, beta=0.5),
 )

@@ -14,7 +14,7 @@ default_hooks = dict(
     visualization=dict(type='HOIVisualizationHook'),
 )
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=15, val_interval=5)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=4)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -30,8 +30,8 @@ param_scheduler = [
         eta_min_ratio=0.01,
         by_epoch=True,
         begin=0,
-        end=15,
-        T_max=15,
+        end=12,
+        T_max=12,
         convert_to_iter_based=True,
     ),
 ]
