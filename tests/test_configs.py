@@ -32,6 +32,7 @@ HELD_OUT = {
     'cdn_hico': 0,
     'cdn_hico_ua': 100,
     'cdn_hico_uc0': 120,
+    'toy_detector': 0,
     'toy_ua': len(TOY_UA),
     'toy_ua_cdn': len(TOY_UA),
     'toy_uc': len(TOY_UC),
@@ -137,7 +138,7 @@ def test_held_out_interactions(name: str) -> None:
     for part in (*targets, config.val_evaluator, config.test_evaluator):
         assert unseen_hois(part.unseen).tolist() == ids.tolist()
     assert len(targets) == 1
-    if name.startswith('toy'):
+    if name.startswith(('toy_ua', 'toy_uc')):
         assert ids.tolist() == list(TOY_UA if 'ua' in name else TOY_UC)
     elif config.unseen is not None:
         assert targets[0].hide == ('verb' if config.unseen in ('ua', 'uv') else 'combination')
