@@ -32,6 +32,7 @@ HELD_OUT = {
     'cdn_hico': 0,
     'cdn_hico_ua': 100,
     'cdn_hico_uc0': 120,
+    'hico_mini': 0,
     'toy_detector': 0,
     'toy_ua': len(TOY_UA),
     'toy_ua_cdn': len(TOY_UA),
