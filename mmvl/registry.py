@@ -37,19 +37,25 @@ class WingRegistry(Registry):
         return found
 
     def _unknown(self, key: str) -> str:
-        names = set(self.module_dict)
-        if self.parent is not None:
-            self.parent.import_from_location()
-            names.update(self.parent.module_dict)
-        near = difflib.get_close_matches(key.split('.')[-1], sorted(names), n=3, cutoff=0.4)
+        scope, _, name = key.rpartition('.')
+        near = difflib.get_close_matches(name, sorted(self._names(scope)), n=3, cutoff=0.4)
         guess = f'nearest: {", ".join(near)}' if near else 'no name is near'
-        scope = key.split('.')[0] if '.' in key else f'{self.scope}, then mmengine'
         return (
-            f"'{key}' is not in the registry '{self.name}' (searched: {scope}; {guess}).\n"
+            f"'{key}' is not in the registry '{self.name}' "
+            f'(searched: {scope or "mmvl, then mmengine"}; {guess}).\n'
             "A component of another library needs its scope, as in 'mmdet.ResNet', and that "
             'library installed;\n'
             'your own needs custom_imports=dict(imports=["your.module"]) in the config.'
         )
+
+    def _names(self, scope: str) -> set[str]:
+        """All names that could have been meant: of one scope, or of ours and MMEngine's."""
+        if self.parent is None:
+            return set(self.module_dict)
+        self.parent.import_from_location()
+        if scope in self.parent.children:
+            return set(self.parent.children[scope].module_dict)
+        return {*self.module_dict, *self.parent.module_dict}
 
 
 def _child(parent: Registry) -> WingRegistry:

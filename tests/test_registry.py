@@ -18,6 +18,11 @@ def test_names_of_the_parent_are_offered_too() -> None:
         HOOKS.build({'type': 'ChekpointHook'})
 
 
+def test_names_of_another_scope_are_offered() -> None:
+    with pytest.raises(KeyError, match=r"'mmdet.ResNt'.*searched: mmdet; nearest: ResNet"):
+        MODELS.build({'type': 'mmdet.ResNt'})
+
+
 def test_unknown_name_without_neighbours_says_what_to_do() -> None:
     with pytest.raises(KeyError, match=r'no name is near\).\n.*\n.*custom_imports'):
         TRANSFORMS.build({'type': 'Qqqqqqqqqqq'})

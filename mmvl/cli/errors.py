@@ -40,21 +40,31 @@ def run_and_report(action: Callable[[], None], debug: bool = False) -> int:
 
 
 def describe(error: BaseException) -> str:
-    """Word an error: the message of its first cause, at most three lines unless it is a table."""
-    while isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    if isinstance(error, FileNotFoundError) and error.filename:
-        return f'{error.filename} does not exist.\nWhat to do: check the path.'
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    if isinstance(error, KeyError) and ' ' not in text:
-        text = f"the key '{text}' is missing"
-    if _speaks_for_itself(error):
-        return text
-    lines = text.strip().splitlines() or ['no message']
-    if len(lines) == 1:
-        # a message that was not written for users needs its kind to be understood
-        return f'{type(error).__name__}: {lines[0]}'
-    return '\n'.join(lines[:3])
+    """Word an error, in at most three lines unless it is a table.
+
+    Libraries wrap errors, and ours may wrap theirs: the innermost one that was written for users
+    (several lines, or a type of mmvl's) speaks, otherwise the first cause.
+    """
+    chain = [error]
+    while isinstance(chain[-1].__cause__, Exception):
+        chain.append(chain[-1].__cause__)
+    for each in reversed(chain):
+        if _speaks_for_itself(each):
+            return _text(each)
+        if '\n' in _text(each).strip():
+            return '\n'.join(_text(each).strip().splitlines()[:3])
+    cause = chain[-1]
+    if isinstance(cause, FileNotFoundError) and cause.filename:
+        return f'{cause.filename} does not exist.\nWhat to do: check the path.'
+    # a message that was not written for users needs its kind to be understood
+    return f'{type(cause).__name__}: {_text(cause).strip() or "no message"}'
+
+
+def _text(error: BaseException) -> str:
+    if not isinstance(error, KeyError):
+        return str(error)
+    key = str(error.args[0]) if error.args else ''
+    return key if ' ' in key else f"the key '{key}' is missing"
 
 
 def _speaks_for_itself(error: BaseException) -> bool:
