@@ -34,6 +34,7 @@ class Runner(base.Runner):
 
     _load_from: str | None
     _resuming = False
+    _compiled = False
 
     def register_hooks(self, *args: Any, **kwargs: Any) -> None:
         """Register the hooks of the config, and ours where the config does not list them."""
@@ -66,6 +67,20 @@ class Runner(base.Runner):
             if settings.pop('by_epoch', False) or settings.get('type') == 'EpochBasedTrainLoop':
                 loop = {**settings, 'type': ResumableEpochLoop}
         return super().build_train_loop(loop)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the model once, where the config's ``compile`` asks for it.
+
+        MMEngine would compile the whole step around it, optimizer and matching included. The
+        model decides what of itself is compiled: ``nn.Module.compile`` takes its ``forward``.
+        """
+        options = self.cfg.get('compile', False)
+        if not options or self._compiled:
+            return
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model.compile(**({} if options is True else options))
+        self._compiled = True
+        self.logger.info('compiling the model; the first iterations take longer')
 
     def load_or_resume(self) -> None:
         """Load or resume what the config names; with nothing to resume, start afresh and say so."""
