@@ -8,7 +8,7 @@ _base_ = ['../_base_/datasets/toy_hoi.py', '../_base_/runtime/toy_hoi.py']
 # all 8 interactions of two verbs, ride and hug
 unseen = [18, 132, 139, 316, 320, 459, 509, 523]
 # where training starts, as the real one starts from DETR: configs/eoid/toy_detector.py
-load_from = 'data/toy_hoi/detector/epoch_12.pth'
+load_from = 'data/toy_hoi/detector/epoch_20.pth'
 
 model = dict(
     type='EoID',

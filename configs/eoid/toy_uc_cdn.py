@@ -8,7 +8,7 @@ _base_ = ['../_base_/datasets/toy_hoi.py', '../_base_/runtime/toy_hoi.py']
 # 18 of 47 interactions; every verb and object is seen in others
 unseen = [10, 19, 87, 88, 131, 133, 316, 320, 453, 459, 460, 461, 506, 508, 518, 520, 523, 525]
 # where training starts, as the real one starts from DETR: configs/eoid/toy_detector.py
-load_from = 'data/toy_hoi/detector/epoch_12.pth'
+load_from = 'data/toy_hoi/detector/epoch_20.pth'
 
 model = dict(
     type='EoID',
