@@ -37,8 +37,14 @@ def build_models(checkout: Path) -> tuple[torch.nn.Module, Callable, torch.nn.Mo
     official = import_official(checkout)
     torch.manual_seed(0)
     theirs = official.eoid.HOIModel(
-        official.backbone.build_backbone(args), official.cdn.build_cdn(args), None, 80, 117, 64,
-        aux_loss=True, args=args,
+        official.backbone.build_backbone(args),
+        official.cdn.build_cdn(args),
+        None,
+        80,
+        117,
+        64,
+        aux_loss=True,
+        args=args,
     )
     ours = MODELS.build({'type': 'EoID', 'backbone': {'type': 'FrozenResNet'}})
     ours.load_state_dict(convert_eoid(theirs.state_dict()))
@@ -46,9 +52,17 @@ def build_models(checkout: Path) -> tuple[torch.nn.Module, Callable, torch.nn.Mo
     clip.encode_image = lambda crops: crops.flatten(1)[:, :8]
     clip.logit_scale = torch.tensor(1.0)
     criterion = official.eoid.SetCriterionHOI(
-        clip, lambda region: torch.ones(3, 2, 2), torch.ones(600, 8), 80, 64, 117,
-        official.matcher.build_matcher_twostage(args), {}, 0.1,
-        ['obj_labels', 'verb_labels', 'sub_obj_boxes', 'is'], args,
+        clip,
+        lambda region: torch.ones(3, 2, 2),
+        torch.ones(600, 8),
+        80,
+        64,
+        117,
+        official.matcher.build_matcher_twostage(args),
+        {},
+        0.1,
+        ['obj_labels', 'verb_labels', 'sub_obj_boxes', 'is'],
+        args,
     )
     criterion.clipseen_reweight = False
     return theirs, criterion, ours
@@ -147,9 +161,7 @@ def main() -> None:
     def official_step() -> float:
         losses = criterion(theirs(list(image)), annotation)
         scale = ours.criterion.weights
-        total = sum(
-            value * scale.get(name.rstrip('_01'), 0.0) for name, value in losses.items()
-        )
+        total = sum(value * scale.get(name.rstrip('_01'), 0.0) for name, value in losses.items())
         return _step(total, theirs, optimisers[0])
 
     def our_step() -> float:

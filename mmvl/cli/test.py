@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
         UsageError: an option does not fit the config.
         CheckpointError: the checkpoint is refused or does not fit the model.
     """
-    from mmvl.engine.distributed import leaving_together
+    from mmvl.engine.distributed import leave_together
     from mmvl.engine.dump import DumpPredictions
     from mmvl.engine.file_checks import recognise
     from mmvl.engine.runner import Runner
@@ -45,12 +45,14 @@ def run(args: argparse.Namespace) -> None:
     config.resume = False
     dump = DumpPredictions(args.out) if args.out else None
 
-    with leaving_together():
+    def measure() -> None:
         runner = Runner.from_cfg(config)
         if dump is not None:
             runner.test_evaluator.metrics.append(dump)
         runner.load_checkpoint(args.checkpoint, strict=True)
         runner.test()
+
+    leave_together(measure)
 
 
 def _use_views(config: Config) -> None:

@@ -59,11 +59,10 @@ def run(args: argparse.Namespace) -> None:
         randomness['deterministic'] = True
     config.randomness = randomness
 
-    from mmvl.engine.distributed import leaving_together
+    from mmvl.engine.distributed import leave_together
     from mmvl.engine.runner import Runner
 
-    with leaving_together():
-        Runner.from_cfg(config).train()
+    leave_together(lambda: Runner.from_cfg(config).train())
 
 
 def _use_mixed_precision(config: Config) -> None:

@@ -1,9 +1,9 @@
 """Joining a group of processes on machines without a GPU, and leaving any group in order."""
 
+import gc
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 
 import torch.distributed as dist
@@ -44,25 +44,26 @@ def init_gloo(launcher: str, timeout: int | None = None) -> None:
     dist.init_process_group('gloo', timeout=timedelta(seconds=timeout or TIMEOUT_SECONDS))
 
 
-@contextmanager
-def leaving_together() -> Iterator[None]:
-    """Let the processes of a run end together, in success and after an interrupt.
+def leave_together(run: Callable[[], object]) -> None:
+    """Run a training or a test, then let its processes end together, also after an interrupt.
 
     One that ends while another still talks to it makes that one abort. After an error nobody
     waits: the launcher stops the others.
     """
+    ended = None
     try:
-        yield
-    except SystemExit:
-        _leave()
-        raise
-    _leave()
-
-
-def _leave() -> None:
+        run()
+    except SystemExit as error:
+        # without the frames, which would keep the wrapped model alive
+        ended = error.with_traceback(None)
     if dist.is_initialized():
         dist.barrier()
+        # The wrapped model holds the process group, whose threads abort a closing interpreter;
+        # runner, hooks and model refer to each other in circles, so only a collection frees them.
+        gc.collect()
         dist.destroy_process_group()
+    if ended is not None:
+        raise ended
 
 
 def _adopt(names: dict[str, str]) -> None:

@@ -24,11 +24,12 @@ TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
 class Runner(base.Runner):
     """The runner that ``mmvl train`` and ``mmvl test`` use.
 
-    It differs from MMEngine's in five points. Checkpoints are read by
+    It differs from MMEngine's in six points. Checkpoints are read by
     :func:`load_checkpoint_file`, so a file with code in it is refused. They are written beside
     their final name and renamed, so a full disk or a kill costs no older file. An interrupted epoch
     goes on at its next batch; each iteration's random numbers depend on seed, iteration and rank
-    alone. ``--resume`` takes the newest checkpoint that is whole. Distributed runs use gloo where
+    alone. ``--resume`` takes the newest checkpoint that is whole. ``--compile`` compiles the model,
+    not the step around it. Distributed runs use gloo where
     there is no GPU.
     """
 

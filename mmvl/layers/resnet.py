@@ -1,6 +1,5 @@
 """ResNet with frozen batch norms that are folded into the convolutions as it runs."""
 
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -68,4 +67,3 @@ class FrozenResNet(ResNet):
         x = x.contiguous(memory_format=torch.channels_last)
         x = self.maxpool(folded_conv(x, self.conv1, self.bn1).relu_())
         return (self.layer4(self.layer3(self.layer2(self.layer1(x)))),)
-

@@ -249,9 +249,7 @@ def test_batch_of_one_equals_batch_of_many() -> None:
 
     def predict(chosen: list[int]) -> list[HOIPairs]:
         size = (64, 96)
-        samples = [
-            HOIDataSample(metainfo={'img_shape': size, 'ori_shape': size}) for _ in chosen
-        ]
+        samples = [HOIDataSample(metainfo={'img_shape': size, 'ori_shape': size}) for _ in chosen]
         data = {'inputs': [images[i] for i in chosen], 'data_samples': samples}
         return [sample.pred_pairs for sample in model.val_step(data)]
 
@@ -281,9 +279,7 @@ def test_teacher_stays_out_of_the_state(batch: dict[str, Any]) -> None:
     taught = tiny_model(teacher={'type': 'OnlineTeacher', 'clip': CLIP})
     taught.init_weights()
     assert taught.state_dict().keys() == plain.state_dict().keys()
-    assert sum(p.numel() for p in taught.parameters()) == sum(
-        p.numel() for p in plain.parameters()
-    )
+    assert sum(p.numel() for p in taught.parameters()) == sum(p.numel() for p in plain.parameters())
 
 
 def test_verb_losses_leave_the_pair_decoder_alone_when_detached(batch: dict[str, Any]) -> None:
@@ -352,5 +348,3 @@ def test_released_file_becomes_safetensors(tmp_path: Path) -> None:
     torch.save({'state_dict': {}}, source)
     with pytest.raises(ValueError, match="no 'model' in this checkpoint"):
         convert_file('eoid', source, target)
-
-

@@ -20,14 +20,36 @@ from PIL import Image
 COMMIT = '6bc11d5821fd9a6be2f47e571eb4d57f81284095'
 IMAGES = ((96, 128), (64, 160))
 OPTIONS = {
-    'hidden_dim': 256, 'dropout': 0.1, 'nheads': 8, 'dim_feedforward': 2048, 'enc_layers': 6,
-    'dec_layers_hopd': 3, 'dec_layers_interaction': 3, 'pre_norm': False, 'use_matching': False,
-    'vdetach': True, 'lr_backbone': 1e-5, 'masks': False, 'backbone': 'resnet50',
-    'dilation': False, 'position_embedding': 'sine', 'verb_loss_type': 'focal_bce', 'alpha': 0.5,
-    'dataset_file': 'hico_ua_st_v1', 'obj_reweight': False, 'verb_reweight': False,
-    'use_static_weights': False, 'queue_size': 1, 'subject_category_id': 0, 'topk': 3,
-    'thres': 0.5, 'set_cost_obj_class': 1, 'set_cost_verb_class': 1, 'set_cost_bbox': 2.5,
-    'set_cost_giou': 1, 'set_cost_matching': 1,
+    'hidden_dim': 256,
+    'dropout': 0.1,
+    'nheads': 8,
+    'dim_feedforward': 2048,
+    'enc_layers': 6,
+    'dec_layers_hopd': 3,
+    'dec_layers_interaction': 3,
+    'pre_norm': False,
+    'use_matching': False,
+    'vdetach': True,
+    'lr_backbone': 1e-5,
+    'masks': False,
+    'backbone': 'resnet50',
+    'dilation': False,
+    'position_embedding': 'sine',
+    'verb_loss_type': 'focal_bce',
+    'alpha': 0.5,
+    'dataset_file': 'hico_ua_st_v1',
+    'obj_reweight': False,
+    'verb_reweight': False,
+    'use_static_weights': False,
+    'queue_size': 1,
+    'subject_category_id': 0,
+    'topk': 3,
+    'thres': 0.5,
+    'set_cost_obj_class': 1,
+    'set_cost_verb_class': 1,
+    'set_cost_bbox': 2.5,
+    'set_cost_giou': 1,
+    'set_cost_matching': 1,
 }
 
 
@@ -51,8 +73,14 @@ def import_official(checkout: Path) -> types.SimpleNamespace:
 def model_outputs(official: types.SimpleNamespace, args: argparse.Namespace) -> dict:
     """All layers of the seeded model on a padded batch of two images."""
     model = official.eoid.HOIModel(
-        official.backbone.build_backbone(args), official.cdn.build_cdn(args), None, 80, 117, 64,
-        aux_loss=True, args=args,
+        official.backbone.build_backbone(args),
+        official.cdn.build_cdn(args),
+        None,
+        80,
+        117,
+        64,
+        aux_loss=True,
+        args=args,
     ).eval()
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     model.load_state_dict(seeded_weights(shapes))
@@ -94,9 +122,17 @@ def losses(official: types.SimpleNamespace, args: argparse.Namespace) -> dict:
     for verb_loss in ('focal_bce', 'bce_bce'):
         args.verb_loss_type = verb_loss
         criterion = official.eoid.SetCriterionHOI(
-            clip, lambda region: official.eoid.prepocess(region, stub.input_size), text, 80, 24,
-            117, official.matcher.build_matcher_twostage(args), {}, 0.1,
-            ['obj_labels', 'verb_labels', 'sub_obj_boxes', 'is'], args,
+            clip,
+            lambda region: official.eoid.prepocess(region, stub.input_size),
+            text,
+            80,
+            24,
+            117,
+            official.matcher.build_matcher_twostage(args),
+            {},
+            0.1,
+            ['obj_labels', 'verb_labels', 'sub_obj_boxes', 'is'],
+            args,
         )
         criterion.clipseen_reweight = False
         for seed in range(12):

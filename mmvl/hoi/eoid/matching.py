@@ -157,9 +157,7 @@ class TwoStageMatcher:
         giou_cost = torch.maximum(giou[0], giou[1] + giou[0] * (1 - visible))
         interactive = outputs.interactive_logits
         return Comparison(
-            cost=self.object_cost * classes
-            + self.box_cost * box_cost
-            + self.giou_cost * giou_cost,
+            cost=self.object_cost * classes + self.box_cost * box_cost + self.giou_cost * giou_cost,
             overlap=torch.minimum(*iou),
             verbs=outputs.verb_logits[:, image].sigmoid(),
             interactive=None if interactive is None else interactive[:, image].softmax(-1)[..., 1],

@@ -175,7 +175,8 @@ class EoID(BaseModel):
             verb_logits=self.verb_head(verbs),
             subject_boxes=self.subject_box_head(pairs).sigmoid(),
             object_boxes=self.object_box_head(pairs).sigmoid(),
-            interactive_logits=None if self.interactive_head is None
+            interactive_logits=None
+            if self.interactive_head is None
             else self.interactive_head(verbs),
         )
 
@@ -185,9 +186,7 @@ class EoID(BaseModel):
         targets = [sample.gt_pairs for sample in samples]
         return self.criterion(outputs, targets, self.matcher, soft_labels)
 
-    def _predict(
-        self, outputs: LayerOutputs, samples: list[HOIDataSample]
-    ) -> list[HOIDataSample]:
+    def _predict(self, outputs: LayerOutputs, samples: list[HOIDataSample]) -> list[HOIDataSample]:
         """Fill in ``pred_pairs``, with boxes in pixels of the original images.
 
         The score of a triplet is the verb's probability times the object's; the interactive score

@@ -89,9 +89,7 @@ class SoftLabelBook:
         self._teacher = teacher
         self._samples = samples
         self._labels = [torch.zeros_like(s.gt_pairs.verb_labels, device='cpu') for s in samples]
-        self._known = [
-            torch.zeros(len(s.gt_pairs.potential), dtype=torch.bool) for s in samples
-        ]
+        self._known = [torch.zeros(len(s.gt_pairs.potential), dtype=torch.bool) for s in samples]
 
     def __call__(self, pairs: list[Tensor]) -> list[Tensor]:
         """Labels (n, V) of (n,) pairs of each image, zero for verbs that take no soft label."""
@@ -296,14 +294,10 @@ def _score_images(teacher: OnlineTeacher, items: Iterable[dict[str, Any]]) -> di
     tensors = {}
     for item in items:
         sample = item['data_samples']
-        boxes, first = np.unique(
-            sample.gt_pairs.union_boxes.numpy(), axis=0, return_index=True
-        )
+        boxes, first = np.unique(sample.gt_pairs.union_boxes.numpy(), axis=0, return_index=True)
         scores = teacher.logits([(sample, torch.from_numpy(first))])[0] if len(first) else None
         tensors[f'{sample.file_name}/boxes'] = torch.from_numpy(boxes)
         tensors[f'{sample.file_name}/logits'] = (
             torch.zeros(0, len(HOI_VERB)) if scores is None else scores
         )
     return tensors
-
-
