@@ -7,6 +7,7 @@ from .checkpoint import (
     state_dict_of,
     write_atomically,
 )
+from .checkpoint_hook import CheckpointHook
 from .file_checks import CheckpointError
 from .hooks import InterruptHook, SampleSeedHook
 from .loops import ResumableEpochLoop
@@ -16,6 +17,7 @@ from .weights import KeyReport, compare_keys, load_weights
 __all__ = [
     'BFloat16OptimWrapper',
     'CheckpointError',
+    'CheckpointHook',
     'InterruptHook',
     'KeyReport',
     'ResumableEpochLoop',
