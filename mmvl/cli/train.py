@@ -1,6 +1,7 @@
 """``mmvl train``: train what a config describes."""
 
 import argparse
+from pathlib import Path
 
 from mmengine.config import Config
 
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UsageError: an option does not fit the config.
         CheckpointError: the file to start or resume from is refused.
+        WorkDirInUseError: another training runs in the work folder.
     """
     config = shared_config(args)
     for part in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
@@ -61,8 +63,10 @@ def run(args: argparse.Namespace) -> None:
 
     from mmvl.engine.distributed import leave_together
     from mmvl.engine.runner import Runner
+    from mmvl.engine.work_dir import only_training_in
 
-    leave_together(lambda: Runner.from_cfg(config).train())
+    with only_training_in(Path(config.work_dir), config.launcher):
+        leave_together(lambda: Runner.from_cfg(config).train())
 
 
 def _use_mixed_precision(config: Config) -> None:
