@@ -9,6 +9,7 @@ from .checkpoint import (
 )
 from .checkpoint_hook import CheckpointHook
 from .file_checks import CheckpointError
+from .finite import FiniteLossHook
 from .hooks import InterruptHook, SampleSeedHook
 from .loops import ResumableEpochLoop
 from .runner import Runner
@@ -18,6 +19,7 @@ __all__ = [
     'BFloat16OptimWrapper',
     'CheckpointError',
     'CheckpointHook',
+    'FiniteLossHook',
     'InterruptHook',
     'KeyReport',
     'ResumableEpochLoop',

@@ -13,6 +13,7 @@ from torch import nn
 from .checkpoint import load_checkpoint_file, state_dict_of, write_atomically
 from .distributed import init_gloo
 from .file_checks import CheckpointError, recognise
+from .finite import FiniteLossHook
 from .hooks import InterruptHook, SampleSeedHook
 from .loops import ResumableEpochLoop
 from .weights import load_weights
@@ -41,7 +42,7 @@ class Runner(base.Runner):
         """Register the hooks of the config, and ours where the config does not list them."""
         super().register_hooks(*args, **kwargs)
         present = {type(hook) for hook in self.hooks}
-        for kind in (SampleSeedHook, InterruptHook):
+        for kind in (SampleSeedHook, FiniteLossHook, InterruptHook):
             if kind not in present:
                 self.register_hook(kind())
 
