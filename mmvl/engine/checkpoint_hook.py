@@ -30,6 +30,13 @@ class CheckpointHook(BaseCheckpointHook):
 
     _refused = False
 
+    def before_train(self, runner: Runner) -> None:
+        """Clear away what a kill in the middle of a save has left."""
+        super().before_train(runner)
+        if is_main_process():
+            for half in Path(self.out_dir).glob('*.tmp.*'):
+                half.unlink()
+
     def after_train(self, runner: Runner) -> None:
         """Save once more if the last attempt was refused.
 

@@ -1,5 +1,9 @@
 """Saving: what is kept when the disk is full, in which order files go, and what a kill leaves."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +95,40 @@ def test_a_refused_last_save_succeeds_at_the_second_attempt(make_runner, tmp_pat
     assert saved(tmp_path / 'run') == ['epoch_3.pth', 'last_checkpoint']
     meta = load_checkpoint_file(tmp_path / 'run' / 'epoch_3.pth')['meta']
     assert (meta['epoch'], meta['iter']) == (3, 12)
+
+
+KILLED = """
+import os, sys, tiny
+from pathlib import Path
+from mmengine.config import Config
+from mmengine.runner import runner as module
+from mmvl.engine import Runner
+
+def die(checkpoint, filename, **kwargs):
+    count[0] += 1
+    save(checkpoint, filename, **kwargs)
+    if count[0] == 2:
+        os.truncate(filename, int(float(sys.argv[2]) * os.path.getsize(filename)))
+        os.kill(os.getpid(), 9)
+
+count, save, module.save_checkpoint = [0], module.save_checkpoint, die
+config = Config.fromstring(tiny.CONFIG, file_format='.py')
+config.work_dir = sys.argv[1]
+config.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1, max_keep_ckpts=1)
+Runner.from_cfg(config).train()
+"""
+
+
+@pytest.mark.parametrize('written', [0, 0.5, 1])
+def test_a_kill_in_the_middle_of_a_save(make_runner, tmp_path, written):
+    command = [sys.executable, '-c', KILLED, str(tmp_path / 'run'), str(written)]
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')])
+    done = subprocess.run(command, env={**os.environ, 'PYTHONPATH': path}, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    left = saved(tmp_path / 'run')
+    assert left[0] == 'epoch_1.pth' and '.tmp.' in left[1] and left[2] == 'last_checkpoint'
+    make_runner('run', resume=True, **{'default_hooks.checkpoint': HOOK}).train()
+    assert saved(tmp_path / 'run') == ['epoch_3.pth', 'last_checkpoint']
 
 
 @pytest.mark.parametrize('full', [None, 3, 5])
