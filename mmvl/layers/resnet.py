@@ -35,7 +35,8 @@ class FoldedBottleneck(Bottleneck):
         out = folded_conv(out, self.conv3, self.bn3)
         if self.downsample is not None:
             x = folded_conv(x, *self.downsample)
-        return (out + x).relu_()
+        # in place: a convolution keeps its input for the backward pass, not its output
+        return out.add_(x).relu_()
 
 
 @MODELS.register_module()
