@@ -47,9 +47,14 @@ def start(command: list[str], folder: Path, name: str, batch: int, **env: str) -
 
 
 def curve(folder: Path, name: str, processes: list[subprocess.Popen]) -> list[dict[str, float]]:
-    for process in processes:
-        output, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, output[-3000:]
+    try:
+        for process in processes:
+            output, _ = process.communicate(timeout=240)
+            assert process.returncode == 0, output[-3000:]
+    finally:
+        # one that waits for a failed other would keep the port from the next run
+        for process in processes:
+            process.terminate()
     lines = (folder / name / 'mean_loss.jsonl').read_text().splitlines()
     return [json.loads(line) for line in lines]
 
