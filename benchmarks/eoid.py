@@ -22,7 +22,7 @@ PARITY = Path(__file__).parents[1] / 'tests' / 'parity'
 sys.path.insert(0, str(PARITY))
 
 from common import seeded  # noqa: E402
-from make_eoid import OPTIONS, import_official  # noqa: E402
+from make_eoid import OPTIONS, import_official, official_criterion, official_model  # noqa: E402
 
 from mmvl.hoi.eoid.convert import convert_eoid  # noqa: E402
 from mmvl.hoi.structures import HOIDataSample, HOIPairs  # noqa: E402
@@ -36,35 +36,20 @@ def build_models(checkout: Path) -> tuple[torch.nn.Module, Callable, torch.nn.Mo
     args = argparse.Namespace(**OPTIONS)
     official = import_official(checkout)
     torch.manual_seed(0)
-    theirs = official.eoid.HOIModel(
-        official.backbone.build_backbone(args),
-        official.cdn.build_cdn(args),
-        None,
-        80,
-        117,
-        64,
-        aux_loss=True,
-        args=args,
-    )
+    theirs = official_model(official, args)
     ours = MODELS.build({'type': 'EoID', 'backbone': {'type': 'FrozenResNet'}})
     ours.load_state_dict(convert_eoid(theirs.state_dict()))
     clip = torch.nn.Module()
     clip.encode_image = lambda crops: crops.flatten(1)[:, :8]
     clip.logit_scale = torch.tensor(1.0)
-    criterion = official.eoid.SetCriterionHOI(
+    criterion = official_criterion(
+        official,
+        args,
         clip,
         lambda region: torch.ones(3, 2, 2),
         torch.ones(600, 8),
-        80,
-        64,
-        117,
-        official.matcher.build_matcher_twostage(args),
-        {},
-        0.1,
-        ['obj_labels', 'verb_labels', 'sub_obj_boxes', 'is'],
-        args,
+        num_queries=64,
     )
-    criterion.clipseen_reweight = False
     return theirs, criterion, ours
 
 

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from .file_checks import CheckpointError, recognise, refuse
 
+# The file of a work folder that holds the path of its newest checkpoint.
+POINTER = 'last_checkpoint'
 Trust = Literal['weights', 'pickle']
 
 # Where a checkpoint keeps its weights: MMEngine, the DETR family, and average-weight files.
@@ -130,6 +132,15 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def point_to(folder: Path, checkpoint: str | os.PathLike) -> None:
+    """Note in a work folder which checkpoint is the newest, where ``--resume`` looks for it.
+
+    Raises:
+        OSError: the disk refused; the older note is untouched.
+    """
+    write_atomically(folder / POINTER, lambda tmp: tmp.write_text(str(checkpoint)))
 
 
 def _history_method(owner: type, name: str) -> Callable:

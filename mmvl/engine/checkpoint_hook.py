@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from mmvl.registry import HOOKS
 
-from .checkpoint import write_atomically
+from .checkpoint import point_to
 
 # How much more than the newest checkpoint the next one may need, before a warning is due.
 SPACE_FACTOR = 1.2
@@ -91,8 +91,7 @@ class CheckpointHook(BaseCheckpointHook):
                 **self.args,
             )
             if is_main_process():
-                pointer = Path(runner.work_dir) / 'last_checkpoint'
-                write_atomically(pointer, lambda tmp: tmp.write_text(path))
+                point_to(Path(runner.work_dir), path)
         self._refused = False
         self.last_ckpt = path
         if self.max_keep_ckpts > 0:

@@ -10,6 +10,8 @@ import torch.distributed as dist
 
 # How long a process waits for the others before it gives up, unless the config says otherwise.
 TIMEOUT_SECONDS = 600
+# The variable in which each launcher says which process this is.
+RANK_OF = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 
 
 def init_gloo(launcher: str, timeout: int | None = None) -> None:
@@ -22,17 +24,16 @@ def init_gloo(launcher: str, timeout: int | None = None) -> None:
     Raises:
         KeyError: the variables that the launcher sets are absent.
     """
+    if launcher in ('slurm', 'mpi'):
+        _adopt({'RANK': RANK_OF[launcher]})
     if launcher == 'slurm':
-        _adopt(
-            {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'}
-        )
+        _adopt({'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'})
         if 'MASTER_ADDR' not in os.environ:
             nodes = os.environ['SLURM_NODELIST']
             listing = subprocess.check_output(['scontrol', 'show', 'hostname', nodes], text=True)
             os.environ['MASTER_ADDR'] = listing.split()[0]
     elif launcher == 'mpi':
         _adopt({key: f'OMPI_COMM_WORLD_{key}' for key in ('WORLD_SIZE', 'LOCAL_RANK')})
-        _adopt({'RANK': 'OMPI_COMM_WORLD_RANK'})
     os.environ.setdefault('MASTER_PORT', '29500')
     missing = [key for key in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if key not in os.environ]
     if missing:

@@ -34,7 +34,7 @@ class FiniteLossHook(Hook):
         def check(model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
             if kwargs.get('mode') == 'loss' and not _finite(output):
                 bad = [key for key, value in output.items() if not _finite(value)]
-                raise self._describe(runner, model, args, kwargs, bad)
+                raise _describe(runner, model, args, kwargs, bad)
 
         self._handle = runner.model.register_forward_hook(check, with_kwargs=True)
 
@@ -42,21 +42,23 @@ class FiniteLossHook(Hook):
         """Stop watching."""
         self._handle.remove()
 
-    def _describe(
-        self, runner: Runner, model: nn.Module, args: tuple, kwargs: dict[str, Any], bad: list[str]
-    ) -> NonFiniteLossError:
-        samples = kwargs.get('data_samples') or next((a for a in args if isinstance(a, list)), [])
-        names = [_name(sample) for sample in samples]
-        names += [f'{len(names) - SHOWN} more'] * (len(names) > SHOWN)
-        where = _first_bad_module(model, args, kwargs)
-        newest = runner.message_hub.runtime_info.get('last_ckpt')
-        return NonFiniteLossError(
-            f'{", ".join(bad)} not finite in iteration {runner.iter + 1} on rank {runner.rank}; '
-            f'images: {", ".join(names[:SHOWN] + names[SHOWN:][-1:]) or "unknown"}.\n'
-            f'First in {where}. The newest checkpoint: {newest or "none yet"}.\n'
-            'What to do: look at these images; lower the learning rate or clip gradients more, '
-            'with --amp use bfloat16; then --resume.'
-        )
+
+def _describe(
+    runner: Runner, model: nn.Module, args: tuple, kwargs: dict[str, Any], bad: list[str]
+) -> NonFiniteLossError:
+    samples = kwargs.get('data_samples') or next((a for a in args if isinstance(a, list)), [])
+    names = [_name(sample) for sample in samples[:SHOWN]]
+    if len(samples) > SHOWN:
+        names.append(f'{len(samples) - SHOWN} more')
+    where = _first_bad_module(model, args, kwargs)
+    newest = runner.message_hub.runtime_info.get('last_ckpt')
+    return NonFiniteLossError(
+        f'{", ".join(bad)} not finite in iteration {runner.iter + 1} on rank {runner.rank}; '
+        f'images: {", ".join(names) or "unknown"}.\n'
+        f'First in {where}. The newest checkpoint: {newest or "none yet"}.\n'
+        'What to do: look at these images; lower the learning rate or clip gradients more, '
+        'with --amp use bfloat16; then --resume.'
+    )
 
 
 def _first_bad_module(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 
 from mmvl.registry import HOOKS
 
-from .checkpoint import write_atomically
+from .checkpoint import point_to
 
 INTERRUPTED = 'interrupted.pth'
 # torchrun repeats a Ctrl-C that the terminal already sent to every process: not a second wish.
@@ -136,8 +136,7 @@ class InterruptHook(Hook):
         position = {'epoch': runner.epoch, 'iter': done}
         runner.save_checkpoint(str(folder), INTERRUPTED, meta=position, by_epoch=False)
         if is_main_process():
-            pointer = folder / 'last_checkpoint'
-            write_atomically(pointer, lambda tmp: tmp.write_text(str(folder / INTERRUPTED)))
+            point_to(folder, folder / INTERRUPTED)
         # no process may end, and have the launcher stop the others, while the first one writes
         barrier()
         self.after_train(runner)

@@ -10,7 +10,7 @@ from mmengine.dist import is_distributed, master_only
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
-from .checkpoint import load_checkpoint_file, state_dict_of, write_atomically
+from .checkpoint import POINTER, load_checkpoint_file, state_dict_of, write_atomically
 from .distributed import init_gloo
 from .file_checks import CheckpointError, recognise
 from .finite import FiniteLossHook
@@ -25,13 +25,13 @@ TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
 class Runner(base.Runner):
     """The runner that ``mmvl train`` and ``mmvl test`` use.
 
-    It differs from MMEngine's in six points. Checkpoints are read by
+    It differs from MMEngine's in seven points. Checkpoints are read by
     :func:`load_checkpoint_file`, so a file with code in it is refused. They are written beside
     their final name and renamed, so a full disk or a kill costs no older file. An interrupted epoch
     goes on at its next batch; each iteration's random numbers depend on seed, iteration and rank
-    alone. ``--resume`` takes the newest checkpoint that is whole. ``--compile`` compiles the model,
-    not the step around it. Distributed runs use gloo where
-    there is no GPU.
+    alone. A loss that is not finite ends training before it reaches the weights. ``--resume`` takes
+    the newest checkpoint that is whole. ``--compile`` compiles the model, not the step around it.
+    Distributed runs use gloo where there is no GPU.
     """
 
     _load_from: str | None
@@ -164,7 +164,7 @@ def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
         The file that ``last_checkpoint`` names if it is whole, otherwise the newest ``*.pth`` that
         is (best-score files hold no optimizer and do not count), otherwise None.
     """
-    pointer = folder / 'last_checkpoint'
+    pointer = folder / POINTER
     files = [file for file in folder.glob('*.pth') if not file.name.startswith('best_')]
     files.sort(key=lambda file: file.stat().st_mtime, reverse=True)
     if pointer.is_file():

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
+from .distributed import RANK_OF
+
 LOCK = 'training.lock'
-RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 
 
 class WorkDirInUseError(OSError):
@@ -33,7 +34,7 @@ def only_training_in(folder: Path, launcher: str = 'none') -> Iterator[None]:
     Raises:
         WorkDirInUseError: another training holds the folder; the message says who.
     """
-    if os.environ.get(RANKS.get(launcher, ''), '0') != '0':
+    if os.environ.get(RANK_OF.get(launcher, ''), '0') != '0':
         yield
         return
     with open(folder / LOCK, 'a+') as stream:

@@ -9,6 +9,7 @@ for the length of the run. None of the released code is kept.
 import argparse
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,9 @@ def import_official(checkout: Path) -> types.SimpleNamespace:
     return types.SimpleNamespace(eoid=EoID, backbone=backbone, cdn=cdn, matcher=matcher, misc=misc)
 
 
-def model_outputs(official: types.SimpleNamespace, args: argparse.Namespace) -> dict:
-    """All layers of the seeded model on a padded batch of two images."""
-    model = official.eoid.HOIModel(
+def official_model(official: types.SimpleNamespace, args: argparse.Namespace) -> torch.nn.Module:
+    """The released model with weights drawn from torch's generator."""
+    return official.eoid.HOIModel(
         official.backbone.build_backbone(args),
         official.cdn.build_cdn(args),
         None,
@@ -81,7 +82,38 @@ def model_outputs(official: types.SimpleNamespace, args: argparse.Namespace) -> 
         64,
         aux_loss=True,
         args=args,
-    ).eval()
+    )
+
+
+def official_criterion(
+    official: types.SimpleNamespace,
+    args: argparse.Namespace,
+    clip: torch.nn.Module,
+    preprocess: Callable,
+    text: torch.Tensor,
+    num_queries: int,
+) -> Callable:
+    """The released criterion around a CLIP, its image transform and its text embeddings."""
+    criterion = official.eoid.SetCriterionHOI(
+        clip,
+        preprocess,
+        text,
+        80,
+        num_queries,
+        117,
+        official.matcher.build_matcher_twostage(args),
+        {},
+        0.1,
+        ['obj_labels', 'verb_labels', 'sub_obj_boxes', 'is'],
+        args,
+    )
+    criterion.clipseen_reweight = False
+    return criterion
+
+
+def model_outputs(official: types.SimpleNamespace, args: argparse.Namespace) -> dict:
+    """All layers of the seeded model on a padded batch of two images."""
+    model = official_model(official, args).eval()
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     model.load_state_dict(seeded_weights(shapes))
     images = [seeded(f'image{i}', (3, *size)) for i, size in enumerate(IMAGES)]
@@ -121,20 +153,14 @@ def losses(official: types.SimpleNamespace, args: argparse.Namespace) -> dict:
     found = {}
     for verb_loss in ('focal_bce', 'bce_bce'):
         args.verb_loss_type = verb_loss
-        criterion = official.eoid.SetCriterionHOI(
+        criterion = official_criterion(
+            official,
+            args,
             clip,
             lambda region: official.eoid.prepocess(region, stub.input_size),
             text,
-            80,
-            24,
-            117,
-            official.matcher.build_matcher_twostage(args),
-            {},
-            0.1,
-            ['obj_labels', 'verb_labels', 'sub_obj_boxes', 'is'],
-            args,
+            num_queries=24,
         )
-        criterion.clipseen_reweight = False
         for seed in range(12):
             predictions, targets = eoid_case(seed)
             targets = copy(targets)
