@@ -1,17 +1,24 @@
 """What holds for every test: no network, one thread, fixed generators."""
 
+import copy
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 # Before any library reads them; xdist's workers import this file too.
 os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', OMP_NUM_THREADS='1')
 
 import numpy as np
 import pytest
+import tiny
 import torch
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.utils import ManagerMixin
+
+from mmvl.engine import Runner
 
 torch.set_num_threads(1)
 
@@ -30,3 +37,17 @@ def fixed_start() -> Iterator[None]:
         pending.extend(kind.__subclasses__())
         kind._instance_dict.clear()
     assert DefaultScope.get_current_instance() is None
+
+
+@pytest.fixture
+def make_runner(tmp_path: Path) -> Callable[..., Runner]:
+    """Build runners of the tiny model in work folders of the test."""
+
+    def make(folder: str = 'run', **changes: Any) -> Runner:
+        config = Config.fromstring(tiny.CONFIG, file_format='.py')
+        config.work_dir = str(tmp_path / folder)
+        config.experiment_name = f'{folder}_{len(list(tmp_path.rglob("*")))}'
+        config.merge_from_dict(copy.deepcopy(changes))
+        return Runner.from_cfg(config)
+
+    return make

@@ -28,6 +28,17 @@ else
     where=(--standalone)
 fi
 
+# torchrun starts the processes again, the script says at which checkpoint
+restarts=0
+for ((i = 1; i <= $#; i++)); do
+    next=$((i + 1))
+    case ${!i} in
+        --max-restarts) restarts=${!next:-} ;;
+        --max-restarts=*) restarts=${!i#*=} ;;
+    esac
+done
+[[ $restarts =~ ^[0-9]+$ ]] || fail "--max-restarts must be a number, got '$restarts'"
+
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-$root/.venv/bin/python}
 [ -x "$python" ] || python=$(command -v python3)
@@ -35,4 +46,4 @@ export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 # without it every process takes all cores
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 exec "$python" -m torch.distributed.run --nnodes="$nodes" --node_rank="$rank" "${where[@]}" \
-    --nproc_per_node="$processes" "$root/tools/$script" "${arguments[@]}" --launcher pytorch "$@"
+    --nproc_per_node="$processes" --max_restarts="$restarts" "$root/tools/$script" "${arguments[@]}" --launcher pytorch "$@"

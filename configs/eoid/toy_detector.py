@@ -52,5 +52,3 @@ test_evaluator = val_evaluator
 
 # boxes take longer to learn than what comes after them
 train_cfg = dict(max_epochs=20, val_interval=5)
-_base_.param_scheduler[1].update(end=20, T_max=20)
-param_scheduler = _base_.param_scheduler

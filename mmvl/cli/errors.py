@@ -30,7 +30,9 @@ def run_and_report(action: Callable[[], None], debug: bool = False) -> int:
         action()
     except KeyboardInterrupt:
         return 130
-    except USER_ERRORS as error:
+    except Exception as error:
+        if not isinstance(error, USER_ERRORS) and not _speaks_for_itself(error):
+            raise
         message = describe(error)
         sys.stderr.write(f'\nmmvl: {message}\n')
         if '\n' not in message:

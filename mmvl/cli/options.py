@@ -3,10 +3,14 @@
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.config import Config, DictAction
 
 from .config import read_config
+
+if TYPE_CHECKING:
+    from mmvl.engine import Runner
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -25,6 +29,25 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--compile', action='store_true', help='use torch.compile on the model')
     # torchrun passes the variable, its older form the option
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_trust_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that let a doubtful checkpoint through; no config can do that."""
+    parser.add_argument(
+        '--trust-pickle',
+        action='store_true',
+        help='run the code in the checkpoint: only for an author whom you trust like a program',
+    )
+    parser.add_argument(
+        '--allow-nonfinite', action='store_true', help='load weights with NaN or infinite values'
+    )
+
+
+def trusting(runner: 'Runner', args: argparse.Namespace) -> 'Runner':
+    """Hand the options of :func:`add_trust_options` to a runner."""
+    runner.trust = 'pickle' if args.trust_pickle else 'weights'
+    runner.allow_nonfinite = args.allow_nonfinite
+    return runner
 
 
 def shared_config(args: argparse.Namespace) -> Config:

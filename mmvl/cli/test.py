@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from .errors import UsageError
-from .options import add_shared_options, shared_config
+from .options import add_shared_options, add_trust_options, shared_config, trusting
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='FILE.json', help='write the predictions there')
     parser.add_argument('--show-dir', metavar='DIR', help='draw the predictions into this folder')
     parser.add_argument('--tta', action='store_true', help='average over flipped and scaled views')
+    add_trust_options(parser)
     add_shared_options(parser)
 
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     dump = DumpPredictions(args.out) if args.out else None
 
     def measure() -> None:
-        runner = Runner.from_cfg(config)
+        runner = trusting(Runner.from_cfg(config), args)
         if dump is not None:
             runner.test_evaluator.metrics.append(dump)
         runner.load_checkpoint(args.checkpoint, strict=True)

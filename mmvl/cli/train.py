@@ -1,12 +1,13 @@
 """``mmvl train``: train what a config describes."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from mmengine.config import Config
 
 from .errors import UsageError
-from .options import add_shared_options, shared_config
+from .options import add_shared_options, add_trust_options, shared_config, trusting
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='CHECKPOINT',
         help='go on from this checkpoint, or from the newest whole one in the work folder',
     )
+    parser.add_argument(
+        '--exact',
+        action='store_true',
+        help='resume only with the settings of the checkpoint, so that the result has its bits',
+    )
+    parser.add_argument(
+        '--max-restarts',
+        type=int,
+        default=0,
+        metavar='N',
+        help='start again after a crash, at the newest checkpoint, while there is progress',
+    )
     parser.add_argument('--amp', action='store_true', help='float16 on a GPU, bfloat16 on a CPU')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
@@ -27,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--deterministic', action='store_true', help='only operations that repeat bit by bit'
     )
+    add_trust_options(parser)
     add_shared_options(parser)
 
 
@@ -37,8 +51,15 @@ def run(args: argparse.Namespace) -> None:
         UsageError: an option does not fit the config.
         CheckpointError: the file to start or resume from is refused.
         WorkDirInUseError: another training runs in the work folder.
+        NoProgressError: it was started again and got no further.
+        RankLostError: another process died, raised or stalled.
     """
     config = shared_config(args)
+    if args.max_restarts and args.launcher == 'none':
+        from mmvl.engine.restarts import is_supervised, supervise
+
+        if not is_supervised():
+            sys.exit(supervise(sys.argv, args.max_restarts))
     for part in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         if config.get(part) is None:
             raise UsageError(f"'{args.config}' has no {part}: it cannot be trained.")
@@ -61,12 +82,22 @@ def run(args: argparse.Namespace) -> None:
         randomness['deterministic'] = True
     config.randomness = randomness
 
-    from mmvl.engine.distributed import leave_together
-    from mmvl.engine.runner import Runner
+    from mmvl.engine.distributed import leave_together, restart_number
+    from mmvl.engine.restarts import require_progress
+    from mmvl.engine.runner import Runner, newest_checkpoint
     from mmvl.engine.work_dir import only_training_in
 
-    with only_training_in(Path(config.work_dir), config.launcher):
-        leave_together(lambda: Runner.from_cfg(config).train())
+    def train() -> None:
+        runner = trusting(Runner.from_cfg(config), args)
+        runner.exact = args.exact
+        runner.train()
+
+    folder = Path(config.work_dir)
+    with only_training_in(folder, config.launcher):
+        require_progress(folder, config.launcher)
+        if restart_number() and newest_checkpoint(folder, lambda text: None):
+            config.resume, config.load_from = True, None
+        leave_together(train)
 
 
 def _use_mixed_precision(config: Config) -> None:

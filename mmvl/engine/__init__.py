@@ -10,8 +10,8 @@ from .checkpoint import (
 from .checkpoint_hook import CheckpointHook
 from .file_checks import CheckpointError
 from .finite import FiniteLossHook
-from .hooks import InterruptHook, SampleSeedHook
-from .loops import ResumableEpochLoop
+from .hooks import InterruptHook
+from .loops import ResumableEpochLoop, ResumableIterLoop
 from .runner import Runner
 from .weights import KeyReport, compare_keys, load_weights
 
@@ -23,8 +23,8 @@ __all__ = [
     'InterruptHook',
     'KeyReport',
     'ResumableEpochLoop',
+    'ResumableIterLoop',
     'Runner',
-    'SampleSeedHook',
     'compare_keys',
     'load_checkpoint_file',
     'load_weights',

@@ -19,7 +19,8 @@ from mmengine.logging import HistoryBuffer
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .file_checks import CheckpointError, recognise, refuse
+from .download import local_file
+from .file_checks import MAX_RATIO, CheckpointError, recognise, refuse
 
 # The file of a work folder that holds the path of its newest checkpoint.
 POINTER = 'last_checkpoint'
@@ -27,18 +28,24 @@ Trust = Literal['weights', 'pickle']
 
 # Where a checkpoint keeps its weights: MMEngine, the DETR family, and average-weight files.
 STATE_KEYS = ('state_dict', 'model', 'model_state_dict')
+# Tensors that a refusal names.
+NAMED = 5
 # Training state, where an infinite value can be meant (the best score so far, a loss scale).
 TRAINING_KEYS = ('optimizer', 'lr_scheduler', 'param_schedulers', 'message_hub', 'meta', 'args')
 
 
-def load_checkpoint_file(path: str | os.PathLike, trust: Trust = 'weights') -> dict[str, Any]:
+def load_checkpoint_file(
+    path: str | os.PathLike, trust: Trust = 'weights', allow_nonfinite: bool = False
+) -> dict[str, Any]:
     """Read a ``.pth`` or ``.safetensors`` file into host memory.
 
     Args:
-        path: the file. A leading ``~`` is expanded; nothing is downloaded.
+        path: the file. A leading ``~`` is expanded. An address is downloaded once, see
+            :func:`~mmvl.engine.download.fetch_weights`.
         trust: 'weights' reads tensors, containers, numbers, strings, numpy arrays, MMEngine's
             history buffers and ``argparse.Namespace``, and nothing else. 'pickle' runs whatever
             code the file holds: only for a file whose author you trust as you trust a program.
+        allow_nonfinite: take weights with NaN or infinite values too.
 
     Returns:
         The dictionary in the file, each Namespace turned into a plain dictionary. A safetensors
@@ -46,22 +53,21 @@ def load_checkpoint_file(path: str | os.PathLike, trust: Trust = 'weights') -> d
 
     Raises:
         CheckpointError: the file is missing, empty, cut short, no checkpoint at all, asks for
-            code, or holds a NaN or an infinity among its weights.
+            code, claims far more values than it stores, or holds a NaN or an infinity among its
+            weights; or an address cannot be fetched.
     """
-    file = Path(path).expanduser()
+    file = local_file(path)
     kind = recognise(file)
-    if kind == 'safetensors':
-        content = _read_safetensors(file)
-    elif trust == 'pickle':
-        content = torch.load(file, map_location='cpu', weights_only=False)
-    else:
-        content = _read_weights_only(file)
-    content = _plain(content)
-    if not isinstance(content, dict):
-        raise refuse(
-            file, f'holds a {type(content).__name__}, not a dictionary', 'pass a checkpoint'
-        )
-    _require_finite(content, file)
+    content = _read_safetensors(file) if kind == 'safetensors' else _read_pytorch(file, trust)
+    try:
+        content = _plain(content, {})
+        if not isinstance(content, dict):
+            raise refuse(
+                file, f'holds a {type(content).__name__}, not a dictionary', 'pass a checkpoint'
+            )
+        _check_values(content, file, allow_nonfinite)
+    except RecursionError:
+        raise refuse(file, 'is nested deeper than any checkpoint', 'pass a checkpoint') from None
     return content
 
 
@@ -166,10 +172,10 @@ def _allowed() -> list[Any]:
     ]
 
 
-def _read_weights_only(file: Path) -> Any:
+def _read_pytorch(file: Path, trust: Trust) -> Any:
     try:
         with torch.serialization.safe_globals(_allowed()):
-            return torch.load(file, map_location='cpu', weights_only=True)
+            return torch.load(file, map_location='cpu', weights_only=trust == 'weights')
     except UnpicklingError as error:
         text = ' '.join(str(error).split())
         for marker in ('Unsupported global: GLOBAL ', 'Unsupported class ', 'GLOBAL '):
@@ -177,11 +183,14 @@ def _read_weights_only(file: Path) -> Any:
                 name = text.split(marker, 1)[1].split(' was not')[0].split()[0]
                 raise refuse(
                     file,
-                    f"asks for '{name}', which is code and not weights",
-                    "get it as safetensors; trust='pickle' runs its code, if you trust the author",
+                    f"asks for '{name[:80]}', which is code and not weights",
+                    'get it as safetensors; --trust-pickle runs its code, if you trust the author',
                 ) from None
         raise refuse(file, f'is refused: {text[:160]}', 'get the file again') from None
-    except (EOFError, RuntimeError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+    except OSError:
+        raise
+    # Damaged bytes provoke nearly any error in the reader; each means the same refusal.
+    except Exception as error:
         size = file.stat().st_size
         text = ' '.join(str(error).split())[:120] or type(error).__name__
         raise refuse(
@@ -194,32 +203,70 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
         with safe_open(file, framework='pt', device='cpu') as reader:
             state = {key: reader.get_tensor(key) for key in reader.keys()}  # noqa: SIM118
             return {'state_dict': state, 'meta': dict(reader.metadata() or {})}
-    except SafetensorError as error:
+    except (SafetensorError, RuntimeError, ValueError, KeyError, AttributeError) as error:
         raise refuse(file, f'is damaged ({error})', 'copy or download it again') from None
 
 
-def _plain(value: Any) -> Any:
-    """Turn every Namespace into a dictionary, leaving everything else as it is."""
-    if isinstance(value, argparse.Namespace):
-        return {key: _plain(inner) for key, inner in vars(value).items()}
-    if type(value) is dict:
-        return {key: _plain(inner) for key, inner in value.items()}
-    return value
+def _plain(value: Any, done: dict[int, Any]) -> Any:
+    """Turn every Namespace into a dictionary, leaving everything else as it is.
+
+    What is shared is turned once: in a hostile file it can be shared without end.
+    """
+    inner = vars(value) if isinstance(value, argparse.Namespace) else value
+    if type(inner) is not dict:
+        return value
+    if id(value) not in done:
+        done[id(value)] = plain = {}
+        plain.update({key: _plain(part, done) for key, part in inner.items()})
+    return done[id(value)]
 
 
-def _require_finite(content: Mapping[str, Any], file: Path) -> None:
-    bad = [name for name, tensor in _weights(content) if not torch.isfinite(tensor).all()]
+def _check_values(content: Mapping[str, Any], file: Path, allow_nonfinite: bool) -> None:
+    """Refuse tensors that are no arrays of finite numbers, before anything computes with them."""
+    most = MAX_RATIO * file.stat().st_size
+    bad = []
+    for name, tensor, is_weight in _tensors(content):
+        # Sparse indices are not checked by PyTorch and can point anywhere in memory.
+        if tensor.layout != torch.strided or tensor.is_meta:
+            raise refuse(
+                file, f"stores '{name}' without values or sparsely", 'save it as a dense tensor'
+            )
+        if tensor.numel() * tensor.element_size() > most:
+            raise refuse(
+                file,
+                f"claims {tensor.numel():,} values for '{name}', far more than it stores",
+                'get the file from its authors',
+            )
+        if is_weight and not allow_nonfinite and not _is_finite(tensor):
+            bad.append(name)
     if bad:
+        names = ', '.join(bad[:NAMED]) + f' and {len(bad) - NAMED} more' * (len(bad) > NAMED)
         raise refuse(
             file,
-            f"has NaN or infinite values in {len(bad)} tensors, the first is '{bad[0]}'",
-            'the run that saved it had diverged: use an earlier checkpoint',
+            f'has NaN or infinite values in {len(bad)} tensors: {names}',
+            'the run that saved it had diverged: use an earlier checkpoint, '
+            'or --allow-nonfinite to load it all the same',
         )
 
 
-def _weights(content: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Tensor]]:
-    for key, value in content.items():
-        if isinstance(value, Tensor) and value.is_floating_point():
-            yield f'{prefix}{key}', value
-        elif isinstance(value, Mapping) and not (prefix == '' and key in TRAINING_KEYS):
-            yield from _weights(value, f'{prefix}{key}.')
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point():
+        return True
+    # isfinite does not know every type of 8 bits
+    return bool(torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor).all())
+
+
+def _tensors(content: Mapping[str, Any]) -> Iterator[tuple[str, Tensor, bool]]:
+    """Name, tensor, and whether it is a weight; each dictionary once, however often it occurs."""
+    seen = set()
+    waiting: list[tuple[str, Any, bool]] = [('', content, True)]
+    while waiting:
+        name, value, is_weight = waiting.pop()
+        if isinstance(value, Tensor):
+            # a name may hold line breaks
+            yield ' '.join(name.split())[:120], value, is_weight
+        elif isinstance(value, Mapping) and id(value) not in seen:
+            seen.add(id(value))
+            for key, part in reversed(list(value.items())):
+                inner = is_weight and not (name == '' and key in TRAINING_KEYS)
+                waiting.append((f'{name}.{key}' if name else f'{key}', part, inner))

@@ -10,10 +10,12 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as BaseCheckpointHook
 from mmengine.runner import Runner
+from torch import Tensor
 
 from mmvl.registry import HOOKS
 
 from .checkpoint import point_to
+from .training_state import half_gathered_gradients
 
 # How much more than the newest checkpoint the next one may need, before a warning is due.
 SPACE_FACTOR = 1.2
@@ -29,6 +31,7 @@ class CheckpointHook(BaseCheckpointHook):
     """
 
     _refused = False
+    _gradients: list[dict[str, Tensor]] | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Clear away what a kill in the middle of a save has left."""
@@ -36,6 +39,12 @@ class CheckpointHook(BaseCheckpointHook):
         if is_main_process():
             for half in Path(self.out_dir).glob('*.tmp.*'):
                 half.unlink()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the gradients that wait for their step, to this checkpoint only."""
+        gradients, self._gradients = self._gradients, None
+        if gradients is not None:
+            checkpoint['gradients'] = gradients
 
     def after_train(self, runner: Runner) -> None:
         """Save once more if the last attempt was refused.
@@ -78,6 +87,7 @@ class CheckpointHook(BaseCheckpointHook):
         infos: dict[str, Any] = {'last_ckpt': path}
         if self.max_keep_ckpts > 0:
             infos['keep_ckpt_ids'] = kept[len(outdated) :]
+        self._gradients = half_gathered_gradients(runner)
         with _unless_it_fails(runner, infos):
             runner.save_checkpoint(
                 self.out_dir,

@@ -8,6 +8,10 @@ from typing import Literal
 Kind = Literal['zip', 'pickle', 'safetensors']
 
 
+# Bytes unpacked over bytes packed; PyTorch does not compress, others reach perhaps 10.
+MAX_RATIO = 200
+
+
 class CheckpointError(ValueError):
     """A checkpoint cannot be read, or does not belong to the model."""
 
@@ -66,13 +70,24 @@ def recognise(file: Path) -> Kind:
 
 def _recognise_zip(file: Path, size: int) -> Kind:
     if not zipfile.is_zipfile(file):
+        # PyTorch notes no sizes before the directory at the end, so the whole is not known
         raise refuse(
             file,
-            f'is truncated: its {size:,} bytes lack the directory at the end',
+            f'is truncated: {size:,} of more than {size:,} bytes, without the directory at the end',
             'copy or download it again',
         )
-    with zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise refuse(file, f'is damaged ({error})', 'copy or download it again') from None
+    if unpacked > MAX_RATIO * size:
+        raise refuse(
+            file,
+            f'unpacks {size:,} to {unpacked:,} bytes, more than {MAX_RATIO}:1',
+            'get the file from its authors',
+        )
     if any(name.endswith('/constants.pkl') or name == 'constants.pkl' for name in names):
         raise refuse(
             file, 'is a TorchScript archive (a program)', 'use a file that holds a state dictionary'
@@ -92,13 +107,11 @@ def _check_safetensors_length(file: Path, head: bytes, size: int) -> None:
         with open(file, 'rb') as stream:
             stream.seek(8)
             header = json.loads(stream.read(length))
-        ends = [
-            entry['data_offsets'][1] for name, entry in header.items() if name != '__metadata__'
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        entries = (entry for name, entry in header.items() if name != '__metadata__')
+        expected = 8 + length + max((int(entry['data_offsets'][1]) for entry in entries), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise refuse(
             file, 'has no readable safetensors header', 'copy or download it again'
         ) from None
-    expected = 8 + length + max(ends, default=0)
     if size < expected:
         raise refuse(file, f'is truncated: {size:,} of {expected:,} bytes', 'copy it again')

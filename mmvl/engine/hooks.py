@@ -1,7 +1,6 @@
-"""Hooks: a seed for every sample and iteration, and an orderly end when training is interrupted."""
+"""An orderly end when training is interrupted."""
 
 import os
-import random
 import signal
 import time
 from collections.abc import Sequence
@@ -9,56 +8,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
-from mmengine.dist import all_reduce, barrier, is_main_process
+from mmengine.dist import all_reduce, barrier, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmvl.registry import HOOKS
 
 from .checkpoint import point_to
+from .distributed import another_rank_has_failed
 
 INTERRUPTED = 'interrupted.pth'
 # torchrun repeats a Ctrl-C that the terminal already sent to every process: not a second wish.
 SAME_SIGNAL_SECONDS = 1.0
-
-
-@HOOKS.register_module()
-class SampleSeedHook(Hook):
-    """Make all randomness of training a pure function of seed and position.
-
-    A run that stops and resumes then equals one that never stopped, whatever was drawn in between
-    (validation, a new loader). For augmentation the dataset, or one inside wrappers that keep
-    theirs in ``dataset`` or ``datasets``, gets ``set_seed(seed)`` once and ``set_epoch(epoch)``
-    before each epoch, if it has these methods; it must keep them where running workers see them.
-    For dropout and the like the global generators are seeded from (seed, rank, iteration).
-    """
-
-    # After RuntimeInfoHook, before anything that loads a batch.
-    priority = 'VERY_HIGH'
-
-    def before_train(self, runner: Runner) -> None:
-        """Set the seed."""
-        for dataset in _inner_datasets(runner.train_dataloader.dataset):
-            if hasattr(dataset, 'set_seed'):
-                dataset.set_seed(runner.seed)
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        """Set the epoch, counted from zero."""
-        for dataset in _inner_datasets(runner.train_dataloader.dataset):
-            if hasattr(dataset, 'set_epoch'):
-                dataset.set_epoch(runner.epoch)
-
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
-    ) -> None:
-        """Seed Python's, numpy's and torch's global generators."""
-        words = np.random.SeedSequence([runner.seed, runner.rank, runner.iter]).generate_state(1)
-        seed = int(words[0])
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
 
 
 @HOOKS.register_module()
@@ -126,6 +88,8 @@ class InterruptHook(Hook):
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             return  # a data worker, forked with this handler: its parent decides
+        if number == signal.SIGTERM and get_world_size() > 1 and another_rank_has_failed():
+            os._exit(128 + number)  # no step can be finished without it
         if not self._signal:
             self._signal, self._when = number, time.monotonic()
         elif time.monotonic() - self._when > SAME_SIGNAL_SECONDS:
@@ -146,10 +110,3 @@ class InterruptHook(Hook):
             'To go on, repeat the command with --resume.'
         )
         raise SystemExit(128 + number)
-
-
-def _inner_datasets(dataset: Any) -> list[Any]:
-    """List a dataset and everything that it wraps, outermost first."""
-    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    nested = [found for each in inner if each is not None for found in _inner_datasets(each)]
-    return [dataset, *nested]

@@ -10,16 +10,25 @@ from mmengine.dist import is_distributed, master_only
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
-from .checkpoint import POINTER, load_checkpoint_file, state_dict_of, write_atomically
-from .distributed import init_gloo
+from .checkpoint import POINTER, Trust, load_checkpoint_file, state_dict_of, write_atomically
+from .distributed import TIMEOUT_SECONDS, join_group, restart_number
+from .evaluation import OrderedTestLoop, OrderedValLoop
 from .file_checks import CheckpointError, recognise
 from .finite import FiniteLossHook
-from .hooks import InterruptHook, SampleSeedHook
-from .loops import ResumableEpochLoop
+from .hooks import InterruptHook
+from .loops import ResumableEpochLoop, ResumableIterLoop, reseed
+from .training_state import KEY, Continuation, describe_training, migrate
 from .weights import load_weights
 
 # What a checkpoint must hold so that a training can go on from it.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
+# MMEngine's loops, and what is built in their place.
+OURS: dict[str, type[base.BaseLoop]] = {
+    'EpochBasedTrainLoop': ResumableEpochLoop,
+    'IterBasedTrainLoop': ResumableIterLoop,
+    'ValLoop': OrderedValLoop,
+    'TestLoop': OrderedTestLoop,
+}
 
 
 class Runner(base.Runner):
@@ -34,7 +43,13 @@ class Runner(base.Runner):
     Distributed runs use gloo where there is no GPU.
     """
 
+    # Set on the object by the command line; no config reaches them.
+    trust: Trust = 'weights'
+    allow_nonfinite = False
+    exact = False
+
     _load_from: str | None
+    _continuation: Continuation
     _resuming = False
     _compiled = False
 
@@ -42,14 +57,17 @@ class Runner(base.Runner):
         """Register the hooks of the config, and ours where the config does not list them."""
         super().register_hooks(*args, **kwargs)
         present = {type(hook) for hook in self.hooks}
-        for kind in (SampleSeedHook, FiniteLossHook, InterruptHook):
+        for kind in (FiniteLossHook, InterruptHook):
             if kind not in present:
                 self.register_hook(kind())
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Set up processes, and the process group on gloo where there is no GPU."""
-        if self.distributed and not is_distributed() and not torch.cuda.is_available():
-            init_gloo(self.launcher, env_cfg.get('dist_cfg', {}).get('timeout'))
+        """Set up processes, and the process group: with a time-out, on gloo without a GPU."""
+        settings = {'timeout': TIMEOUT_SECONDS, **env_cfg.get('dist_cfg', {})}
+        env_cfg = {**env_cfg, 'dist_cfg': settings}
+        backend = settings.get('backend', 'nccl') if torch.cuda.is_available() else 'gloo'
+        if self.distributed and not is_distributed() and (backend == 'gloo' or restart_number()):
+            join_group(backend, self.launcher, settings['timeout'])
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -63,12 +81,16 @@ class Runner(base.Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_train_loop(self, loop: Any) -> base.BaseLoop:
-        """Build the training loop; where MMEngine's epoch loop is meant, ours is built."""
-        if isinstance(loop, dict):
-            settings = dict(loop)
-            if settings.pop('by_epoch', False) or settings.get('type') == 'EpochBasedTrainLoop':
-                loop = {**settings, 'type': ResumableEpochLoop}
-        return super().build_train_loop(loop)
+        """Build the training loop; where one of MMEngine's two is meant, ours is built."""
+        return super().build_train_loop(_ours(loop, 'EpochBasedTrainLoop'))
+
+    def build_val_loop(self, loop: Any) -> base.BaseLoop:
+        """Build the validation loop; where MMEngine's is meant, ours is built."""
+        return super().build_val_loop(_ours(loop, 'ValLoop'))
+
+    def build_test_loop(self, loop: Any) -> base.BaseLoop:
+        """Build the test loop; where MMEngine's is meant, ours is built."""
+        return super().build_test_loop(_ours(loop, 'TestLoop'))
 
     def _maybe_compile(self, target: str) -> None:
         """Compile the model once, where the config's ``compile`` asks for it.
@@ -116,9 +138,17 @@ class Runner(base.Runner):
         Raises:
             CheckpointError: the file is refused or its weights do not fit.
         """
-        checkpoint = load_checkpoint_file(filename)
+        checkpoint = load_checkpoint_file(filename, self.trust, self.allow_nonfinite)
+        migrate(checkpoint, filename)
         if self._resuming:
             _require_training_state(checkpoint, filename)
+            self._continuation = Continuation.of(self, checkpoint)
+            if self.exact and self._continuation.differences:
+                raise CheckpointError(
+                    f'--exact: {filename} is of another training: '
+                    f'{"; ".join(self._continuation.differences)}.\n'
+                    'What to do: give the same settings, or leave out --exact.'
+                )
             # MMEngine would execute this text as a Python config.
             checkpoint['meta'].pop('config', None)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
@@ -132,14 +162,21 @@ class Runner(base.Runner):
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Continue a training: weights, optimizer, schedules and position.
 
+        Where the config asks for another schedule, batch or number of processes than the
+        checkpoint, the config holds: position and schedule are computed anew, and the log says so.
+
         Raises:
-            CheckpointError: the file is refused, or holds weights and no training state.
+            CheckpointError: the file is refused, holds weights and no training state, or, with
+                ``exact``, is of a training with other settings.
         """
+        seed = self.seed
         self._resuming = True
         try:
             super().resume(filename, *args, **kwargs)
         finally:
             self._resuming = False
+        reseed(self.train_dataloader, seed, self.seed)
+        self._continuation.apply(self)
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
@@ -150,7 +187,21 @@ class Runner(base.Runner):
         """
         save = super().save_checkpoint
         target = Path(out_dir) / filename
-        write_atomically(target, lambda tmp: save(str(tmp.parent), tmp.name, *args, **kwargs))
+        meta = {**(kwargs.pop('meta', None) or {}), KEY: describe_training(self)}
+        write_atomically(
+            target, lambda tmp: save(str(tmp.parent), tmp.name, *args, meta=meta, **kwargs)
+        )
+
+
+def _ours(loop: Any, default: str) -> Any:
+    """Replace the type in the config of a loop; a loop that is built stays as it is."""
+    if not isinstance(loop, dict):
+        return loop
+    settings = dict(loop)
+    if 'by_epoch' in settings:
+        default = 'EpochBasedTrainLoop' if settings.pop('by_epoch') else 'IterBasedTrainLoop'
+    kind = settings.get('type', default)
+    return {**settings, 'type': OURS.get(kind, kind)}
 
 
 def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:

@@ -19,6 +19,7 @@ from mmengine.structures import InstanceData
 from PIL import Image
 from torchvision.transforms import functional
 
+from mmvl.engine.images import read_image
 from mmvl.registry import TRANSFORMS
 
 from .structures import HOIDataSample
@@ -97,11 +98,9 @@ def _clip(results: Results) -> None:
 class LoadHOIImage(BaseTransform):
     """Read ``img_path`` and start the record of which boxes remain.
 
-    The image becomes (H, W, 3) uint8 RGB: palettes are resolved, CMYK is converted, an alpha
-    channel is dropped, 16-bit grey keeps its upper eight bits. An EXIF orientation is not applied:
-    the annotations refer to the stored pixels. Adds ``img``, ``ori_shape`` and ``img_shape``
-    (H, W), and, where there are ``boxes``, ``ori_boxes`` (N, 4), ``ori_labels`` (N,) and
-    ``box_ids`` (N,).
+    The image becomes (H, W, 3) uint8 RGB as :func:`mmvl.engine.images.read_image` reads it. Adds
+    ``img``, ``ori_shape`` and ``img_shape`` (H, W), and, where there are ``boxes``, ``ori_boxes``
+    (N, 4), ``ori_labels`` (N,) and ``box_ids`` (N,).
 
     Args:
         keep_original: also add ``ori_img``, the image before augmentation, for a teacher that
@@ -116,9 +115,17 @@ class LoadHOIImage(BaseTransform):
 
         Raises:
             FileNotFoundError: there is no such file.
-            OSError: the file is not an image, or is damaged or cut off.
+            ImageError: the file is not an image, is damaged, cut off or too large.
         """
-        image = _read_rgb(results['img_path'])
+        try:
+            image = read_image(results['img_path'])
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'Image not found: {results["img_path"]}\n'
+                'HICO-DET images are expected in '
+                'data/hico_20160224_det/images/{train2015,test2015}.\n'
+                "What to do: set data_root, and data_prefix=dict(img='images/train2015') below it."
+            ) from error
         results['img'] = image
         results['ori_shape'] = results['img_shape'] = image.shape[:2]
         if self.keep_original:
@@ -128,26 +135,6 @@ class LoadHOIImage(BaseTransform):
             results['ori_labels'] = results['labels'].copy()
             results['box_ids'] = np.arange(len(results['boxes']))
         return results
-
-
-def _read_rgb(path: str) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            if not image.mode.startswith('I'):
-                return np.asarray(image.convert('RGB'))
-            grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f'Image not found: {path}\nHICO-DET images are expected in '
-            'data/hico_20160224_det/images/{train2015,test2015};\n'
-            "set data_root, and data_prefix=dict(img='images/train2015') below it."
-        ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise OSError(
-            f'Cannot read the image {path}: {error}\n'
-            'The file is damaged, cut off or not an image; fetch it again.'
-        ) from error
 
 
 @TRANSFORMS.register_module()

@@ -1,6 +1,7 @@
 import argparse
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ def test_code_is_refused_and_not_run(tmp_path, legacy):
     save(content, file, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(CheckpointError, match=r"asks for '(posix|os)\.mkdir'") as info:
         load_checkpoint_file(file)
+    assert '--trust-pickle' in str(info.value)
     assert not marker.exists()
     assert len(str(info.value).splitlines()) <= 3
     load_checkpoint_file(file, trust='pickle')
@@ -138,19 +140,112 @@ def test_truncated_safetensors_tells_both_sizes(tmp_path, missing):
         load_checkpoint_file(file)
 
 
-def test_the_first_tensor_that_is_not_finite_is_named(tmp_path):
+def test_tensors_that_are_not_finite_are_named(tmp_path):
     state = {
         'a': torch.ones(2),
         'b.weight': torch.tensor([1.0, float('nan')]),
         'c': torch.tensor([1e39]),
+        'eight bits': torch.tensor([1.0, float('nan')]).to(torch.float8_e4m3fn),
     }
-    with pytest.raises(CheckpointError, match=r"2 tensors, the first is 'state_dict.b.weight'"):
-        load_checkpoint_file(save({'state_dict': state}, tmp_path / 'nan.pth'))
+    file = save({'state_dict': state}, tmp_path / 'nan.pth')
+    said = 'in 3 tensors: state_dict.b.weight, state_dict.c, state_dict.eight bits\\.'
+    with pytest.raises(CheckpointError, match=said) as info:
+        load_checkpoint_file(file)
+    assert '--allow-nonfinite' in str(info.value)
+    assert load_checkpoint_file(file, allow_nonfinite=True)['state_dict']['b.weight'][0] == 1
+    many = {f'w{i}': torch.tensor(float('inf')) for i in range(9)}
+    with pytest.raises(CheckpointError, match='in 9 tensors: w0, w1, w2, w3, w4 and 4 more'):
+        load_checkpoint_file(save(many, tmp_path / 'many.pth'))
     best = {
         'state_dict': {'a': torch.ones(2)},
         'message_hub': {'best': torch.tensor(float('-inf'))},
     }
     assert load_checkpoint_file(save(best, tmp_path / 'ok.pth'))['message_hub']['best'] < 0
+
+
+def test_tensors_without_values_of_their_own_are_refused(tmp_path):
+    cases = {
+        'claims 100,000,000,000 values': torch.zeros(1).expand(10**11),
+        'or sparsely': torch.eye(3).to_sparse(),
+        'without values': torch.empty(3, device='meta'),
+    }
+    for said, tensor in cases.items():
+        file = save({'optimizer': {'state': {0: tensor}}}, tmp_path / 'a.pth')
+        with pytest.raises(CheckpointError, match=said) as info:
+            load_checkpoint_file(file)
+        assert "'optimizer.state.0'" in str(info.value)
+
+
+def test_dictionaries_that_are_shared_without_end_take_no_time(tmp_path):
+    inner = {'w': torch.ones(1)}
+    for _ in range(50):
+        inner = {'a': inner, 'b': argparse.Namespace(c=inner)}
+    content = {'model': inner}
+    content['model']['itself'] = content
+    loaded = load_checkpoint_file(save(content, tmp_path / 'a.pth'))
+    assert loaded['model']['b']['c'] is loaded['model']['a']
+    assert loaded['model']['itself'] is loaded
+
+
+def test_nested_without_end(tmp_path):
+    opcodes = b'\x80\x02' + b'}X\x01\x00\x00\x00a' * 5000 + b'}' + b's' * 5000 + b'.'
+    with zipfile.ZipFile(tmp_path / 'a.pth', 'w') as archive:
+        archive.writestr('a/data.pkl', opcodes)
+        archive.writestr('a/version', '3')
+        archive.writestr('a/byteorder', 'little')
+    with pytest.raises(CheckpointError, match='is nested deeper than any checkpoint'):
+        load_checkpoint_file(tmp_path / 'a.pth')
+
+
+def test_a_compressed_archive_that_unpacks_to_gigabytes(tmp_path):
+    file = tmp_path / 'a.pth'
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('a/data.pkl', b'\x80\x02}.')
+        archive.writestr('a/data/0', bytes(3_000_000))
+    with pytest.raises(CheckpointError, match=r'to 3,000,004 bytes, more than 200:1'):
+        load_checkpoint_file(file)
+
+
+def test_a_damaged_directory_of_a_pth(tmp_path):
+    file = save({'model': {'w': torch.ones(3)}}, tmp_path / 'a.pth')
+    data = bytearray(file.read_bytes())
+    data[data.index(b'PK\x01\x02')] = 0
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError, match='is damaged'):
+        load_checkpoint_file(file)
+
+
+@pytest.mark.parametrize('trust', ['weights', 'pickle'])
+@pytest.mark.parametrize('legacy', [False, True])
+def test_flipped_bytes_are_a_checkpoint_error_or_nothing(tmp_path, trust, legacy):
+    content = {'model': {'w': torch.ones(3)}, 'args': argparse.Namespace(lr=1e-4)}
+    file = save(content, tmp_path / 'a.pth', _use_new_zipfile_serialization=not legacy)
+    whole = file.read_bytes()
+    for place in range(0, min(len(whole), 700), 5):
+        # 0x2e ends a pickle, so that nothing of the rest is called
+        file.write_bytes(whole[:place] + b'.' + whole[place + 1 :])
+        try:
+            load_checkpoint_file(file, trust=trust)
+        except CheckpointError as error:
+            assert len(str(error).splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    'header',
+    [
+        b'{"w":{"dtype":"F32","shape":[1],"data_offsets":["a","b"]}}',
+        b'{"w":{"dtype":"X9","shape":[1],"data_offsets":[0,4]}}',
+        b'{"w":{"dtype":"F32","shape":[9],"data_offsets":[0,4]}}',
+        b'{"w":[1]}',
+        b'{' * 40000,
+        b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,1e99]}}',
+    ],
+)
+def test_odd_headers_of_safetensors(tmp_path, header):
+    file = tmp_path / 'a.safetensors'
+    file.write_bytes(len(header).to_bytes(8, 'little') + header + bytes(4))
+    with pytest.raises(CheckpointError, match='What to do'):
+        load_checkpoint_file(file)
 
 
 def test_safetensors_round_trip_with_tied_weights(tmp_path):

@@ -11,7 +11,6 @@ from mmvl.engine import (
     BFloat16OptimWrapper,
     CheckpointError,
     InterruptHook,
-    SampleSeedHook,
     load_checkpoint_file,
 )
 from mmvl.engine.runner import newest_checkpoint
@@ -99,23 +98,9 @@ def test_handlers_are_given_back(make_runner):
 
 
 def test_hooks_are_there_once(make_runner):
-    listed = make_runner(custom_hooks=[{'type': 'SampleSeedHook'}, {'type': 'InterruptHook'}])
+    listed = make_runner(custom_hooks=[{'type': 'InterruptHook'}])
     for runner in (listed, make_runner('other')):
-        kinds = [type(hook) for hook in runner.hooks]
-        assert kinds.count(SampleSeedHook) == kinds.count(InterruptHook) == 1
-
-
-def test_sample_seed_hook_reaches_wrapped_datasets(make_runner):
-    seen = []
-
-    class Look(Hook):
-        def after_train_epoch(self, runner):
-            seen.append(runner.train_dataloader.dataset.dataset.key.tolist())
-
-    runner = make_runner(**{'train_dataloader.dataset': {'type': 'TinyWrapper', '_delete_': True}})
-    runner.register_hook(Look())
-    runner.train()
-    assert seen == [[3, 0], [3, 1], [3, 2]]
+        assert [type(hook) for hook in runner.hooks].count(InterruptHook) == 1
 
 
 def test_different_seeds_differ(make_runner):

@@ -44,7 +44,7 @@ class TinyDataset(Dataset):
         self.length = length
         self.fail_at = fail_at
         self.metainfo = self.METAINFO
-        self.key = torch.zeros(2, dtype=torch.int64).share_memory_()
+        self.key = [0, 0]
 
     def set_seed(self, seed: int) -> None:
         self.key[0] = seed
@@ -58,23 +58,8 @@ class TinyDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         if index == self.fail_at:
             raise ValueError(f'row {index} is broken.\nWhat to do: mend it.')
-        noise = np.random.default_rng([*self.key.tolist(), index]).normal(size=4)
+        noise = np.random.default_rng([*self.key, index]).normal(size=4)
         return {'inputs': torch.from_numpy(noise).float(), 'index': index}
-
-
-@DATASETS.register_module(force=True)
-class TinyWrapper(Dataset):
-    """A dataset around another one."""
-
-    def __init__(self) -> None:
-        self.dataset = TinyDataset()
-        self.metainfo = self.dataset.metainfo
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.dataset[index]
 
 
 @METRICS.register_module(force=True)

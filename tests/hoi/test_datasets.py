@@ -302,21 +302,3 @@ def test_generator_depends_on_seed_epoch_and_index_only(tmp_path):
     other.set_epoch(1)
     assert (other.seed, other.epoch) == (5, 1)
     assert [other[i] for i in (2, 0)] == [drawn[5, 1, 2], drawn[5, 1, 0]]
-
-
-@pytest.mark.parametrize('subset', [False, True])
-def test_running_workers_hear_of_the_epoch(subset, tmp_path):
-    path = write_json(tmp_path, [entry(f'{i}.jpg') for i in range(2)])
-    dataset = HICODet(ann_file=path, pipeline=[draw])
-    if subset:
-        dataset = dataset.get_subset([0, 1])
-    loader = torch.utils.data.DataLoader(
-        dataset, 2, num_workers=1, persistent_workers=True, collate_fn=pseudo_collate
-    )
-    seen = []
-    for epoch in (0, 1, 0):
-        dataset.set_epoch(epoch)
-        seen += list(loader)
-    assert seen[0] == seen[2] != seen[1]
-    dataset.set_epoch(1)
-    assert seen[1] == [dataset[0], dataset[1]]

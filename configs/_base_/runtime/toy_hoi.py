@@ -30,8 +30,6 @@ param_scheduler = [
         eta_min_ratio=0.01,
         by_epoch=True,
         begin=0,
-        end=12,
-        T_max=12,
         convert_to_iter_based=True,
     ),
 ]

@@ -4,7 +4,6 @@ import logging
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import join_path
 from mmengine.logging import print_log
@@ -30,8 +29,7 @@ class HICODet(BaseDataset):
     dropped images is logged. In test mode such an index is an error and boxes are not cut.
 
     Every random transform draws from ``rng``, a generator seeded by (``seed``, ``epoch``, index of
-    the sample): an augmentation depends on nothing else. Seed and epoch lie in shared memory, so
-    that setting them in the main process reaches data loader workers that are already running.
+    the sample): an augmentation depends on nothing else. The training loop sets seed and epoch.
 
     Args:
         max_boxes: boxes per training image; at most the number of queries of the model.
@@ -50,28 +48,18 @@ class HICODet(BaseDataset):
 
     def __init__(self, *, max_boxes: int = 64, pipeline: list | tuple = (), **kwargs: Any) -> None:
         self.max_boxes = max_boxes
-        self._seed_and_epoch = torch.zeros(2, dtype=torch.int64).share_memory_()
+        self.seed = self.epoch = 0
         steps = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         kwargs.setdefault('data_prefix', {'img': ''})
         super().__init__(pipeline=steps, **kwargs)
 
-    @property
-    def seed(self) -> int:
-        """Seed of the run, first part of the seed of every sample's generator."""
-        return int(self._seed_and_epoch[0])
-
-    @property
-    def epoch(self) -> int:
-        """Current epoch, second part of the seed of every sample's generator."""
-        return int(self._seed_and_epoch[1])
-
     def set_seed(self, seed: int) -> None:
-        """Set the seed of the run, also for workers that are already running."""
-        self._seed_and_epoch[0] = seed
+        """Set the seed of the run, first part of the seed of every sample's generator."""
+        self.seed = seed
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, also for workers that are already running."""
-        self._seed_and_epoch[1] = epoch
+        """Set the epoch, second part of the seed of every sample's generator."""
+        self.epoch = epoch
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read the annotation file and check the box indices."""
@@ -119,9 +107,3 @@ class HICODet(BaseDataset):
         sample = self.get_data_info(idx)
         sample['rng'] = np.random.default_rng((self.seed, self.epoch, sample['sample_idx']))
         return self.pipeline(sample)
-
-    def _copy_without_annotation(self, memo: dict | None = None) -> 'HICODet':
-        # A deep copy of a tensor leaves shared memory; subsets must hear of the epoch too.
-        other = super()._copy_without_annotation(memo)
-        other._seed_and_epoch.share_memory_()
-        return other

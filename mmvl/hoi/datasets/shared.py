@@ -1,10 +1,76 @@
 """What more than one annotation reader needs."""
 
+import reprlib
+from collections.abc import Callable
+from typing import NoReturn
+
 import numpy as np
 
 
 class AnnotationError(ValueError):
-    """An annotation file does not hold what its form promises; the message says where."""
+    """An annotation file does not hold what its form promises; the message says where.
+
+    Attributes:
+        kind: what is wrong, the same words for the same mistake: 'malformed entry', 'bad box',
+            'unknown object', 'unknown verb', 'bad index', 'bad file name'; 'unreadable annotation'
+            for the file as a whole.
+        where: file, entry and field.
+        detail: what is there, and what was expected.
+    """
+
+    kind = 'unreadable annotation'
+    where = ''
+    detail = ''
+
+
+Report = Callable[[AnnotationError], None]
+"""What a reader does with a fault. One that returns gets the others too: the reader goes on with
+NaN for a box, -1 for an object or verb, and interaction (0, 0, -1)."""
+
+BAD_HOI = (0, 0, -1)
+BAD_BOX = (float('nan'),) * 4
+
+
+def fault(kind: str, where: str, detail: str, expected: str) -> AnnotationError:
+    """Make the error of one field.
+
+    Args:
+        kind: see :class:`AnnotationError`.
+        where: file, entry and field.
+        detail: what is there, and what was expected.
+        expected: the layout of the whole, in one line.
+    """
+    error = AnnotationError(
+        f'{where}: {detail}.\nExpected {expected}.\n'
+        'What to do: correct or remove it; `mmvl data check CONFIG` lists all that is wrong.'
+    )
+    error.kind, error.where, error.detail = kind, where, detail
+    return error
+
+
+def stop(error: AnnotationError) -> NoReturn:
+    """Report a fault by raising it, which ends the reading."""
+    raise error
+
+
+class _Short(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        # the digits of a very large number are refused by Python itself
+        return super().repr_int(x, level) if x.bit_length() < 128 else 'a very large number'
+
+
+_SHORT = _Short()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 3, 6, 4, 60, 60
+
+
+def shown(value: object) -> str:
+    """A value from a file in one short line, whatever it is."""
+    return _SHORT.repr(value)
+
+
+def shown_name(name: str) -> str:
+    """A name as it is where it can be printed in a line, otherwise quoted and escaped."""
+    return name if name.isprintable() and len(name) <= 100 else shown(name)
 
 
 def merge_boxes(pairs: np.ndarray, labels: np.ndarray, verbs: np.ndarray) -> dict[str, np.ndarray]:
