@@ -13,21 +13,20 @@ class UsageError(ValueError):
     """The command line asks for something that does not go."""
 
 
-def run_and_report(action: Callable[[], None], debug: bool = False) -> int:
+def run_and_report(action: Callable[[], int | None], debug: bool = False) -> int:
     """Run a command; a mistake of the user prints a message instead of a traceback.
 
     Args:
-        action: the command.
+        action: the command; it may give an exit code of its own.
         debug: let exceptions through. The variable ``MMVL_DEBUG=1`` does the same.
 
     Returns:
-        Exit code: 0, or 2 after a mistake.
+        Exit code: 0, the command's own, or 2 after a mistake.
     """
     if debug or os.environ.get('MMVL_DEBUG') == '1':
-        action()
-        return 0
+        return action() or 0
     try:
-        action()
+        return action() or 0
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -38,7 +37,6 @@ def run_and_report(action: Callable[[], None], debug: bool = False) -> int:
         if '\n' not in message:
             sys.stderr.write('(MMVL_DEBUG=1 shows where it happened)\n')
         return EXIT_CODE
-    return 0
 
 
 def describe(error: BaseException) -> str:

@@ -2,12 +2,13 @@
 
 import argparse
 import os
-from pathlib import Path
+import tempfile
 from typing import TYPE_CHECKING
 
 from mmengine.config import Config, DictAction
 
 from .config import read_config
+from .errors import UsageError
 
 if TYPE_CHECKING:
     from mmvl.engine import Runner
@@ -54,16 +55,20 @@ def shared_config(args: argparse.Namespace) -> Config:
     """Read the config of a command and apply the shared options.
 
     Raises:
-        UsageError: the config or a key does not exist.
-        PermissionError: the work folder cannot be written.
+        UsageError: the config or a key does not exist, or the work folder cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = read_config(args.config, args.cfg_options, args.work_dir)
     config.launcher = args.launcher
     if args.compile:
         config.compile = True
-    folder = Path(config.work_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f'{folder} cannot be written.\nWhat to do: give another --work-dir.')
+    try:
+        os.makedirs(config.work_dir, exist_ok=True)
+        with tempfile.TemporaryFile(dir=config.work_dir):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f'the work folder {config.work_dir} cannot be written: {error.strerror}.\n'
+            'What to do: give another --work-dir.'
+        ) from None
     return config

@@ -1,7 +1,6 @@
 """``mmvl test``: measure a checkpoint by the protocol that a config names."""
 
 import argparse
-from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
@@ -28,12 +27,13 @@ def run(args: argparse.Namespace) -> None:
         CheckpointError: the checkpoint is refused or does not fit the model.
     """
     from mmvl.engine.distributed import leave_together
+    from mmvl.engine.download import local_file
     from mmvl.engine.dump import DumpPredictions
     from mmvl.engine.file_checks import recognise
     from mmvl.engine.runner import Runner
 
     config = shared_config(args)
-    recognise(Path(args.checkpoint).expanduser())
+    recognise(local_file(args.checkpoint))
     for part in ('test_dataloader', 'test_cfg', 'test_evaluator'):
         if config.get(part) is None:
             raise UsageError(f"'{args.config}' has no {part}: there is nothing to test on.")

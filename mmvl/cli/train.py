@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from mmengine.config import Config
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
         CheckpointError: the file to start or resume from is refused.
         WorkDirInUseError: another training runs in the work folder.
         NoProgressError: it was started again and got no further.
+        NotDeterministicError: ``--deterministic`` and an operator that cannot.
         RankLostError: another process died, raised or stalled.
     """
     config = shared_config(args)
@@ -82,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
         randomness['deterministic'] = True
     config.randomness = randomness
 
+    from mmvl.engine.deterministic import deterministic_operators
     from mmvl.engine.distributed import leave_together, restart_number
     from mmvl.engine.restarts import require_progress
     from mmvl.engine.runner import Runner, newest_checkpoint
@@ -90,7 +93,8 @@ def run(args: argparse.Namespace) -> None:
     def train() -> None:
         runner = trusting(Runner.from_cfg(config), args)
         runner.exact = args.exact
-        runner.train()
+        with deterministic_operators() if args.deterministic else nullcontext():
+            runner.train()
 
     folder = Path(config.work_dir)
     with only_training_in(folder, config.launcher):

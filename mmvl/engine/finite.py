@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -19,6 +20,10 @@ class NonFiniteLossError(ValueError):
     """A loss became NaN or infinite."""
 
 
+class SkippedIteration(Exception):
+    """Raised inside an iteration to leave it out; the training loops of mmvl go on after it."""
+
+
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
     """Look at every loss before its gradients are computed, and stop at the first bad one.
@@ -26,17 +31,43 @@ class FiniteLossHook(Hook):
     The weights and the checkpoints on disk stay as they were before that iteration. The error names
     rank, iteration, terms and images; the batch is run once more to find the module whose output
     is the first that is not finite.
+
+    Args:
+        skip: how many iterations in a row may be left out, with the same message in the log, before
+            training stops. Several processes leave out the same ones.
     """
+
+    def __init__(self, skip: int = 0) -> None:
+        self.skip = skip
+        self._skipped = 0
 
     def before_train(self, runner: Runner) -> None:
         """Watch the outputs of the model."""
 
         def check(model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
-            if kwargs.get('mode') == 'loss' and not _finite(output):
+            if kwargs.get('mode') != 'loss':
+                return
+            fine = _finite(output)
+            if not fine:
                 bad = [key for key, value in output.items() if not _finite(value)]
-                raise _describe(runner, model, args, kwargs, bad)
+                error = _describe(runner, model, args, kwargs, bad)
+                if self._skipped == self.skip:
+                    raise error
+                # an error and not a warning: those of other ranks than 0 are not shown
+                runner.logger.error(f'{error}\nThis iteration is left out.')
+            if self.skip:
+                self._leave_out_unless(fine, runner)
 
         self._handle = runner.model.register_forward_hook(check, with_kwargs=True)
+
+    def _leave_out_unless(self, fine: bool, runner: Runner) -> None:
+        if runner.world_size > 1:
+            bad = torch.tensor(float(not fine), device=next(runner.model.parameters()).device)
+            all_reduce(bad, 'max')
+            fine = not bad
+        self._skipped = 0 if fine else self._skipped + 1
+        if not fine:
+            raise SkippedIteration
 
     def after_train(self, runner: Runner) -> None:
         """Stop watching."""

@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mmvl.registry import LOOPS
 
+from .finite import SkippedIteration
+
 Position = tuple[int, int]
 
 
@@ -139,7 +141,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
         """Run one iteration with generators that depend on seed, rank and iteration only."""
         seed_generators(self.runner.seed, get_rank(), self._iter)
-        super().run_iter(idx, data_batch)
+        try:
+            super().run_iter(idx, data_batch)
+        except SkippedIteration:
+            self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch)
+            self._iter += 1
 
 
 @LOOPS.register_module()
@@ -158,7 +164,11 @@ class ResumableIterLoop(IterBasedTrainLoop):
     def run_iter(self, data_batch: Sequence[dict]) -> None:
         """Run one iteration with generators that depend on seed, rank and iteration only."""
         seed_generators(self.runner.seed, get_rank(), self._iter)
-        super().run_iter(data_batch)
+        try:
+            super().run_iter(data_batch)
+        except SkippedIteration:
+            self.runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=data_batch)
+            self._iter += 1
 
 
 class _Stream:

@@ -28,7 +28,8 @@ def sine_position_encoding(
     waves = temperature ** (2 * waves.div(2, rounding_mode='floor') / num_feats)
     axes = []
     for dim in (1, 2):
-        position = valid.cumsum(dim, dtype=torch.float32)
+        # summed as integers: of floats CUDA has no form that repeats bit by bit
+        position = valid.cumsum(dim).float()
         last = position.narrow(dim, position.shape[dim] - 1, 1)
         angle = (position / (last + 1e-6) * 2 * math.pi)[..., None] / waves
         axes.append(torch.stack((angle[..., 0::2].sin(), angle[..., 1::2].cos()), -1).flatten(-2))

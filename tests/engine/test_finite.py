@@ -9,7 +9,7 @@ from torch import nn
 
 from mmvl.engine import load_checkpoint_file
 from mmvl.engine.finite import NonFiniteLossError
-from mmvl.registry import DATASETS, MODELS
+from mmvl.registry import DATA_SAMPLERS, DATASETS, MODELS
 
 
 @MODELS.register_module(force=True)
@@ -47,6 +47,20 @@ class Growing(torch.utils.data.Dataset):
         value = self.value if index in (6, 7) else 1.0
         sample = BaseDataElement(metainfo={'file_name': f'photo_{index}.jpg'})
         return {'inputs': torch.tensor([value]), 'data_samples': sample}
+
+
+@DATA_SAMPLERS.register_module(force=True)
+class Twice(torch.utils.data.Sampler):
+    """Both bad samples in two batches in a row."""
+
+    def __init__(self, dataset, seed) -> None:
+        pass
+
+    def __iter__(self):
+        return iter([0, 1, 2, 3, 4, 6, 5, 7, 8, 9])
+
+    def __len__(self) -> int:
+        return 10
 
 
 def train(make_runner, value: float, **changes):
@@ -96,3 +110,34 @@ def test_weights_and_checkpoint_stay_as_they_were(make_runner, tmp_path):
 
 def test_a_finite_training_is_left_alone(make_runner):
     assert train(make_runner, 2.0, **{'train_cfg.max_epochs': 1}).iter == 4
+
+
+def test_bad_iterations_are_left_out_up_to_a_number(make_runner, tmp_path, capsys):
+    """The batch with samples 6 and 7 is left out: the weights stay as they were before it."""
+    weights = []
+
+    class Keep(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            weights.append(runner.model.first.weight.item())
+
+    hooks = [dict(type=Keep), dict(type='FiniteLossHook', skip=1)]
+    runner = train(make_runner, float('nan'), custom_hooks=hooks, **{'train_cfg.max_epochs': 1})
+    assert runner.iter == 4
+    assert weights[2] == weights[1] and weights[3] != weights[2]
+    said = capsys.readouterr()
+    assert 'photo_6.jpg, photo_7.jpg, photo_8.jpg' in said.out + said.err
+    assert 'This iteration is left out.' in said.out + said.err
+
+
+def test_two_bad_iterations_in_a_row_end_a_training_that_leaves_out_one(make_runner):
+    hooks = [dict(type='FiniteLossHook', skip=1)]
+    with pytest.raises(NonFiniteLossError, match='in iteration 4'):
+        train(
+            make_runner,
+            float('nan'),
+            custom_hooks=hooks,
+            **{
+                'train_dataloader.batch_size': 2,
+                'train_dataloader.sampler': {'type': 'Twice', '_delete_': True},
+            },
+        )

@@ -25,6 +25,16 @@ PREFIXES = (
 """Released prefix -> ours. Behind the prefix the names are the same, but for the cross-attention
 and for batch counters, which frozen norms do not have."""
 
+LAYOUTS = {
+    'EoID': tuple(own for _, own in PREFIXES),
+    "EoID as released, for 'mmvl convert eoid'": tuple(released for released, _ in PREFIXES),
+    "DETR as released, for 'mmvl convert detr'": (
+        *('backbone.0.body.', 'transformer.encoder.', 'transformer.decoder.'),
+        *('class_embed.', 'bbox_embed.', 'input_proj.', 'query_embed.'),
+    ),
+}
+"""Whose checkpoint it is, told from how the names in it begin."""
+
 NO_OBJECT_ROW = 91
 DETR_DECODER_LAYERS = 3
 

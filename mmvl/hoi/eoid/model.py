@@ -4,7 +4,7 @@ Letters in shapes: B images, H rows, W columns, L decoder layers, Q queries, D c
 classes, V verbs, S image tokens.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from mmvl.layers import MLP, TransformerDecoder, TransformerEncoder, sine_positi
 from mmvl.registry import MODELS, TASK_UTILS
 from mmvl.structures import cxcywh_to_xyxy
 
+from .convert import LAYOUTS
 from .matching import LayerOutputs
 
 
@@ -52,6 +53,8 @@ class EoID(BaseModel):
     Raises:
         ValueError: ``nms`` has an option that :func:`pair_nms` does not know.
     """
+
+    layouts: ClassVar[dict[str, tuple[str, ...]]] = LAYOUTS
 
     def __init__(
         self,
