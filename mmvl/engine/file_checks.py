@@ -68,6 +68,23 @@ def recognise(file: Path) -> Kind:
     )
 
 
+def verify(file: Path) -> None:
+    """Read a checkpoint file from end to end and compare it with its checksums.
+
+    Raises:
+        CheckpointError: as :func:`recognise`, or the contents are not those that were written.
+    """
+    if recognise(file) != 'zip':
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+        raise refuse(file, f'is damaged ({error})', 'copy it again') from None
+    if bad:
+        raise refuse(file, f"is damaged: '{bad}' has another checksum", 'copy it again')
+
+
 def _recognise_zip(file: Path, size: int) -> Kind:
     if not zipfile.is_zipfile(file):
         # PyTorch notes no sizes before the directory at the end, so the whole is not known

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmvl.registry import HOOKS
+
+from .weights import unwrapped
 
 SHOWN = 8
 
@@ -94,7 +95,7 @@ def _describe(
 
 def _first_bad_module(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> str:
     """Run a batch again and name the first module that turns finite values into others."""
-    inner: nn.Module = model.module if is_model_wrapper(model) else model  # type: ignore[assignment]
+    inner = unwrapped(model)
     if not _finite((args, kwargs)):
         return 'the input of the model'
     weights = [name for name, value in inner.state_dict().items() if not _finite(value)]

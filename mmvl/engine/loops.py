@@ -115,6 +115,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     schedule that counts iterations ends early. Here the batches that were done are left out.
     """
 
+    dataloader: DataLoader
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.dataloader = positioned(self.dataloader, self.runner.seed, endless=False)
@@ -154,6 +156,8 @@ class ResumableIterLoop(IterBasedTrainLoop):
 
     An augmentation differs in each passage through the dataset, with an endless sampler too.
     """
+
+    dataloader: DataLoader
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

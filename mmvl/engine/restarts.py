@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -68,12 +69,10 @@ def supervise(command: Sequence[str], restarts: int) -> int:
     for number in range(restarts + 1):
         environment = {**os.environ, RESTARTS: str(number)}
         process = subprocess.Popen([sys.executable, *command], env=environment)
-        while True:
-            try:
-                code = process.wait()
-                break
-            except KeyboardInterrupt:
-                pass  # the terminal has told the training too: it saves, then ends
+        # Ctrl-C reaches the training from the terminal, SIGTERM from here: it saves, then ends
+        signal.signal(signal.SIGINT, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_, child=process: child.send_signal(signal.SIGTERM))
+        code = process.wait()
         if code in FINAL:
             break
     return code

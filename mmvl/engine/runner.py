@@ -13,12 +13,12 @@ from torch import nn
 from .checkpoint import POINTER, Trust, load_checkpoint_file, state_dict_of, write_atomically
 from .distributed import TIMEOUT_SECONDS, join_group, restart_number
 from .evaluation import OrderedTestLoop, OrderedValLoop
-from .file_checks import CheckpointError, recognise
+from .file_checks import CheckpointError, verify
 from .finite import FiniteLossHook
 from .hooks import InterruptHook
 from .loops import ResumableEpochLoop, ResumableIterLoop, reseed
 from .training_state import KEY, Continuation, describe_training, migrate
-from .weights import load_weights
+from .weights import load_weights, unwrapped
 
 # What a checkpoint must hold so that a training can go on from it.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
@@ -101,8 +101,7 @@ class Runner(base.Runner):
         options = self.cfg.get('compile', False)
         if not options or self._compiled:
             return
-        model = self.model.module if is_model_wrapper(self.model) else self.model
-        model.compile(**({} if options is True else options))
+        unwrapped(self.model).compile(**({} if options is True else options))
         self._compiled = True
         self.logger.info('compiling the model; the first iterations take longer')
 
@@ -152,7 +151,7 @@ class Runner(base.Runner):
             # MMEngine would execute this text as a Python config.
             checkpoint['meta'].pop('config', None)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = unwrapped(self.model)
         model = model.module if isinstance(model, BaseTTAModel) else model
         report = load_weights(model, state_dict_of(checkpoint), strict or self._resuming)
         self._has_loaded = True
@@ -223,7 +222,7 @@ def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
         files.insert(0, folder / Path(pointer.read_text().strip()).name)
     for file in files:
         try:
-            recognise(file)
+            verify(file)
         except CheckpointError as error:
             warn(f'passing over a broken checkpoint: {str(error).splitlines()[0]}')
         else:

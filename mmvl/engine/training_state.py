@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_rank, get_world_size
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmvl import __version__
 
 from .file_checks import CheckpointError
+from .weights import unwrapped
 
 # Raised when the meaning of a stored key changes; MIGRATIONS then says how to read older files.
 FORMAT = 1
@@ -239,7 +239,7 @@ def half_gathered_gradients(runner: Runner) -> list[dict[str, Tensor]] | None:
         return None
     own = {
         name: value.grad.detach().cpu()
-        for name, value in _unwrapped(runner.model).named_parameters()
+        for name, value in unwrapped(runner.model).named_parameters()
         if value.grad is not None
     }
     return all_gather_object(own)
@@ -249,14 +249,7 @@ def restore_gradients(runner: Runner, stored: list[dict[str, Tensor]] | None) ->
     """Give the parameters back the gradients that :func:`half_gathered_gradients` collected."""
     if stored is None:
         return
-    if len(stored) != get_world_size():
-        runner.logger.warning('gradients that were half gathered are dropped: other processes')
-        return
     own = stored[get_rank()]
-    for name, value in _unwrapped(runner.model).named_parameters():
+    for name, value in unwrapped(runner.model).named_parameters():
         if name in own:
             value.grad = own[name].to(value.device)
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model

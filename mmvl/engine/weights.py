@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from mmvl.registry import MODELS
@@ -57,6 +59,11 @@ class KeyReport:
                 lines += [f'    {row}' for row in rows[:ROWS]]
                 lines += [f'    ... and {len(rows) - ROWS} more'] * (len(rows) > ROWS)
         return '\n'.join(lines)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Take a model out of the wrapper of a distributed run, if it is in one."""
+    return cast(nn.Module, model.module) if is_model_wrapper(model) else model
 
 
 def compare_keys(model: nn.Module, state: Mapping[str, Tensor]) -> KeyReport:

@@ -201,3 +201,15 @@ def test_bfloat16_on_the_cpu(make_runner):
     runner.train()
     assert isinstance(runner.optim_wrapper, BFloat16OptimWrapper)
     assert set(seen) == {(torch.bfloat16, torch.float32)}
+
+
+def test_auto_resume_passes_over_flipped_bytes(make_runner, tmp_path):
+    train(make_runner, 'run', Watch())
+    folder = tmp_path / 'run'
+    last = folder / 'epoch_3.pth'
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    last.write_bytes(content)
+    said = []
+    assert newest_checkpoint(folder, said.append) == folder / 'epoch_2.pth'
+    assert 'epoch_3.pth is damaged' in said[0]
