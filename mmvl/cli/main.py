@@ -21,6 +21,7 @@ COMMANDS = {
     'infer': ('infer', 'run a trained model on images'),
     'convert': ('convert', 'turn a released checkpoint into ours'),
     'toy': ('toy', 'draw a toy world in the files of the real dataset'),
+    'data': ('data', 'list all that is wrong with a data set; unpack an archive without risk'),
     'cache': ('cache', 'compute the soft labels of a teacher once and keep them'),
 }
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; those of the process if None.
 
     Returns:
-        Exit code: 0, 2 after a mistake of the user.
+        Exit code: 0, 2 after a mistake of the user, 1 where `data check` found errors.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in COMMANDS:

@@ -39,11 +39,19 @@ def describe_training(runner: Runner) -> dict[str, Any]:
         'world_size': get_world_size(),
         'batch_size': getattr(batches, 'batch_size', None) or loader.batch_size or 1,
         'accumulative_counts': getattr(runner.optim_wrapper, '_accumulative_counts', 1),
-        'dataset_size': len(loader.dataset),
-        'epoch_length': len(loader),
+        'dataset_size': _length(loader.dataset),
+        'epoch_length': _length(loader),
         'max_epochs': runner.max_epochs,
         'max_iters': runner.max_iters,
     }
+
+
+def _length(items: Any) -> int | None:
+    """How many there are; None for a stream."""
+    try:
+        return len(items)
+    except TypeError:
+        return None
 
 
 def migrate(checkpoint: dict[str, Any], filename: str) -> None:

@@ -1,10 +1,9 @@
 import json
 import logging
+import pickle
 
 import numpy as np
 import pytest
-import torch
-from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
 from scipy.io import savemat
 
@@ -272,7 +271,9 @@ def test_unreadable_files(tmp_path):
 def test_wrong_mat_is_named(tmp_path):
     with pytest.raises(AnnotationError, match=r'bbox_train\(1\) \(a.jpg\).hoi\(2\).connection'):
         read_annotations(write_mat(tmp_path, connection=[(1, 1), (3, 1)]))
-    with pytest.raises(AnnotationError, match=r'\(a.jpg\): an interaction id is not in 1-600'):
+    with pytest.raises(
+        AnnotationError, match=r'\(a.jpg\).hoi\(2\).id: an interaction id is not in 1-600'
+    ):
         read_annotations(write_mat(tmp_path, interaction=601))
     other = tmp_path / 'other.mat'
     savemat(other, {'bbox_test': struct([{'name': 'a.jpg'}])})
@@ -280,6 +281,60 @@ def test_wrong_mat_is_named(tmp_path):
         read_annotations(str(other))
     with pytest.raises(AnnotationError, match='filename'):
         read_annotations(str(other), test_mode=True)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'kind', 'field'),
+    [
+        ('object', [0, 80, 0, 0], 'unknown object', 'object[1]'),
+        ('verb', [-1, 0, 0, 0], 'unknown verb', 'verb[0]'),
+        ('verb', [True, 0, 0, 0], 'unknown verb', 'verb[0]'),
+        ('boxes_o', [[1, 2, 3, 4]] * 3 + [[1, 2, 'x', 4]], 'bad box', 'boxes_o[3]'),
+    ],
+)
+def test_fault_that_does_not_stop_the_reading(key, value, kind, field, tmp_path):
+    content = pair_lists()
+    content['annotation'][0][key] = value
+    content['filenames'][1] = None
+    faults = []
+    path = write_json(tmp_path, content)
+    first, second = read_annotations(path, report=faults.append)
+    where = f'{path}, annotation[0] (a.jpg).{field}'
+    assert (faults[0].kind, faults[0].where) == (kind, where)
+    assert (faults[1].kind, faults[1].where) == ('bad file name', f'{path}, annotation[1]')
+    assert len(faults) == 2
+    # the other pairs are there, and nothing stands for something that it is not
+    assert len(first['hois']) == len(HOIS)
+    assert int((first['hois'][:, 2] < 0).sum()) == (kind == 'unknown verb')
+    assert int((first['labels'] < 0).sum()) == (kind == 'unknown object')
+    assert int(np.isnan(first['boxes']).any(axis=1).sum()) == (kind == 'bad box')
+    assert (second['file_name'], len(second['hois'])) == ('', 0)
+
+
+def test_check_of_a_mat_file(tmp_path):
+    path = write_mat(tmp_path, connection=[(1, 1), (3, 1)])
+    report = HICODet.check(images=False, ann_file=path)
+    errors = [(p.kind, p.where) for p in report.problems if p.is_error]
+    assert errors == [('bad index', 'bbox_train(1) (a.jpg).hoi(2).connection')]
+    assert report.counts['interactions'] == 2
+    report = HICODet.check(images=False, ann_file=write_mat(tmp_path, [(1, 1), (2, 1)]))
+    notes = [(p.kind, p.where) for p in report.problems]
+    assert notes == [('image without interaction', 'bbox_train(2) (b.jpg)')]
+    assert report.counts['interactions'] == 4
+
+
+def test_pickles_give_what_json_gives(tmp_path):
+    for content in ([entry()], pair_lists()):
+        for suffix, protocol in (('.pkl', 4), ('.pickle', 2), ('.p', 0)):
+            file = tmp_path / f'a{suffix}'
+            file.write_bytes(pickle.dumps(content, protocol))
+            assert triplets(read_annotations(str(file))[0]) == EXPECTED
+
+
+def test_no_image_left(tmp_path):
+    path = write_json(tmp_path, [entry('a.jpg', hois=[(0, 4, RIDE)])])
+    with pytest.raises(AnnotationError, match='no image is left'):
+        HICODet(ann_file=path)
 
 
 def draw(sample):

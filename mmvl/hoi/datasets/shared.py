@@ -2,7 +2,7 @@
 
 import reprlib
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -51,6 +51,30 @@ def fault(kind: str, where: str, detail: str, expected: str) -> AnnotationError:
 def stop(error: AnnotationError) -> NoReturn:
     """Report a fault by raising it, which ends the reading."""
     raise error
+
+
+def attempt(report: Report, instead: Any, read: Callable[..., Any], *args: Any) -> Any:
+    """Read one part; hand its fault to ``report``, and go on with a substitute if that returns."""
+    try:
+        return read(*args)
+    except AnnotationError as error:
+        report(error)
+        return instead
+
+
+def check_name(name: object, where: str, expected: str) -> str:
+    """The name of a file, if a file system can hold it.
+
+    Raises:
+        AnnotationError: it is no text, is empty, or has characters that no file name has.
+    """
+    if isinstance(name, str) and name and '\0' not in name:
+        try:
+            name.encode()
+            return name
+        except UnicodeEncodeError:
+            pass
+    raise fault('bad file name', where, f'expected a file name, got {shown(name)}', expected)
 
 
 class _Short(reprlib.Repr):
