@@ -240,7 +240,10 @@ def seed_generators(*key: int) -> None:
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    # torch.manual_seed asks every kind of device in turn: a tenth of a millisecond for each sample
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 def inner_datasets(dataset: Any) -> list[Any]:
