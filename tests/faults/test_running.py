@@ -127,19 +127,20 @@ def start(tmp_path):
         process.communicate()
 
 
-def wait_for(file: Path, text: str) -> None:
-    """Wait until a file says a number of at least that of a text."""
+def wait_for(file: Path, number: int) -> None:
+    """Wait until a file, which is written again and again, says at least this number."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if file.exists() and file.read_text() and int(file.read_text()) >= int(text):
+        said = file.read_text() if file.exists() else ''
+        if said and int(said) >= number:
             return
         time.sleep(0.01)
-    pytest.fail(f'{file} does not reach {text}')
+    pytest.fail(f'{file} does not reach {number}')
 
 
 def test_f17_a_second_training_in_the_folder_is_refused(start, tmp_path):
     first = start()
-    wait_for(tmp_path / 'run' / 'iteration', '3')
+    wait_for(tmp_path / 'run' / 'iteration', 3)
     second = start()
     output, _ = second.communicate(timeout=60)
     assert second.returncode == 2
@@ -149,7 +150,7 @@ def test_f17_a_second_training_in_the_folder_is_refused(start, tmp_path):
     first.wait()
     third = start()
     (tmp_path / 'run' / 'iteration').unlink()
-    wait_for(tmp_path / 'run' / 'iteration', '3')
+    wait_for(tmp_path / 'run' / 'iteration', 3)
     third.send_signal(signal.SIGTERM)
     output, _ = third.communicate(timeout=60)
     assert f'was killed (process {first.pid}' in output
@@ -158,7 +159,7 @@ def test_f17_a_second_training_in_the_folder_is_refused(start, tmp_path):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_f18_a_signal_lets_the_step_finish_and_saves(start, tmp_path, number):
     process = start()
-    wait_for(tmp_path / 'run' / 'iteration', '5')
+    wait_for(tmp_path / 'run' / 'iteration', 5)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number
@@ -169,7 +170,7 @@ def test_f18_a_signal_lets_the_step_finish_and_saves(start, tmp_path, number):
 
 def test_f18_a_second_signal_ends_at_once(start, tmp_path):
     process = start(at=4)
-    wait_for(tmp_path / 'run' / 'iteration', '4')
+    wait_for(tmp_path / 'run' / 'iteration', 4)
     process.send_signal(signal.SIGINT)
     # within a second the same signal counts as one: launchers repeat what the terminal sent
     time.sleep(1.5)
