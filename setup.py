@@ -30,6 +30,7 @@ setup(
         'scipy',
         'pillow',
         'opencv-python-headless',
+        'pycocotools',
         'safetensors',
         'tqdm',
         'onedl-mmengine>=0.10.12',
@@ -38,6 +39,7 @@ setup(
         'onedl-mmsegmentation',
         'open-clip-torch',
         'transformers',
+        'tokenizers',
     ],
     extras_require={
         'test': TEST,

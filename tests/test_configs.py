@@ -17,9 +17,10 @@ from mmvl.registry import HOOKS, METRICS, MODELS, TRANSFORMS
 
 ROOT = Path(__file__).resolve().parents[1]
 LEAVES = sorted(f for f in ROOT.glob('configs/**/*.py') if '_base_' not in f.parts)
+METHODS = sorted({f.parent for f in LEAVES})
 BASES = sorted(ROOT.glob('configs/_base_/**/*.py'))
 HEADER = ('command', 'to reach', 'published', 'hardware')
-# config -> interactions that it holds out
+# config of EoID -> interactions that it holds out
 HELD_OUT = {
     'hico': 100,
     'hico_ua_all_pairs': 100,
@@ -39,6 +40,16 @@ HELD_OUT = {
     'toy_uc': len(TOY_UC),
     'toy_uc_cdn': len(TOY_UC),
 }
+# config of VG-LAW -> dataset, who divided it, splits of validation and test
+REFERRING = {
+    **dict.fromkeys(
+        ('refcoco', 'refcoco_20e', 'refcoco_rec', 'refcoco_static'),
+        ('refcoco', 'unc', 'val', 'testA'),
+    ),
+    'refcoco_plus': ('refcoco+', 'unc', 'val', 'testA'),
+    'refcocog': ('refcocog', 'umd', 'val', 'test'),
+    'referit': ('refclef', 'berkeley', 'val', 'test'),
+}
 ABSOLUTE = re.compile(r'^(/|~|[A-Za-z]:[\\/])')
 
 
@@ -50,6 +61,19 @@ def header_of(file: Path) -> dict[str, str]:
     lines = [line[1:] for line in file.read_text().split('_base_ =')[0].splitlines() if line]
     rows = [re.split(r'\s{2,}', line.strip(), maxsplit=1) for line in lines[1:]]
     return {row[0]: row[1] for row in rows if len(row) == 2}
+
+
+def numbers_of(text: str) -> list[str]:
+    """Results in the order in which they stand, without standard deviations."""
+    return re.findall(r'(?<!\+- )\b\d+\.\d\d', text)
+
+
+def listed_in(readme: str) -> set[str]:
+    """Names of configs, also those between the ends of a row such as `x0.py` ... `x4.py`."""
+    names = set(re.findall(r'`(\w+)\.py`', readme))
+    for stem, first, last in re.findall(r'`(\w+?)(\d+)\.py` \.\.\. `\1(\d+)\.py`', readme):
+        names |= {f'{stem}{i}' for i in range(int(first), int(last) + 1)}
+    return names
 
 
 def texts(node: Any) -> Iterator[str]:
@@ -80,10 +104,16 @@ def parameters() -> Any:
     return count
 
 
-def test_every_method_has_a_toy_config_and_every_leaf_is_listed() -> None:
-    assert {f.stem for f in LEAVES if f.parent.name == 'eoid'} == set(HELD_OUT)
-    for folder in {f.parent for f in LEAVES}:
-        assert list(folder.glob('toy*.py')) and (folder / 'README.md').is_file(), folder
+@pytest.mark.parametrize('method', METHODS, ids=name_of)
+def test_method_has_a_toy_config_and_lists_every_leaf(method: Path) -> None:
+    leaves = {f.stem for f in LEAVES if f.parent == method}
+    assert any(name.startswith('toy') for name in leaves)
+    assert leaves - listed_in((method / 'README.md').read_text()) == set()
+    models = yaml.safe_load((method / 'metafile.yml').read_text())['Models']
+    assert sorted(m['Config'] for m in models) == [
+        f'{name_of(method)}/{name}.py' for name in sorted(leaves)
+    ]
+    assert len({m['Name'] for m in models}) == len(models)
 
 
 @pytest.mark.parametrize('file', LEAVES, ids=name_of)
@@ -119,7 +149,8 @@ def test_config_loads_and_everything_in_it_builds(file: Path, parameters: Any) -
             for step in loader.dataset.pipeline:
                 TRANSFORMS.build(step)
         for evaluator in (config.val_evaluator, config.test_evaluator):
-            METRICS.build(evaluator)
+            for metric in evaluator if isinstance(evaluator, list) else [evaluator]:
+                METRICS.build(metric)
         for hook in config.default_hooks.values():
             HOOKS.build(hook)
 
@@ -127,6 +158,14 @@ def test_config_loads_and_everything_in_it_builds(file: Path, parameters: Any) -
 @pytest.mark.parametrize('file', LEAVES, ids=name_of)
 def test_no_absolute_path(file: Path) -> None:
     assert [text for text in texts(Config.fromfile(file).to_dict()) if ABSOLUTE.match(text)] == []
+
+
+def test_tables_here_are_complete() -> None:
+    leaves = {
+        name: {f.stem for f in LEAVES if f.parent.name == name} for name in ('eoid', 'vg_law')
+    }
+    assert leaves['eoid'] == set(HELD_OUT)
+    assert {name for name in leaves['vg_law'] if not name.startswith('toy')} == set(REFERRING)
 
 
 @pytest.mark.parametrize('name', HELD_OUT)
@@ -150,6 +189,41 @@ def test_five_uc_sets_differ() -> None:
     assert names == [f'uc{i}' for i in range(5)]
 
 
+@pytest.mark.parametrize('name', REFERRING)
+def test_referring_config_reads_the_dataset_that_it_names(name: str) -> None:
+    config = Config.fromfile(ROOT / f'configs/vg_law/{name}.py')
+    *dataset, val_split, test_split = REFERRING[name]
+    for loader, split in (
+        (config.train_dataloader, 'train'),
+        (config.val_dataloader, val_split),
+        (config.test_dataloader, test_split),
+    ):
+        found = loader.dataset
+        assert [found.name, found.split_by, found.split] == [*dataset, split]
+        assert found.get('test_mode', False) == (split != 'train')
+        # masks are read where the model learns them
+        assert found.pipeline[0].get('with_mask', True) == config.model.with_mask
+    # the variables that a reader sees and --cfg-options changes
+    assert [config.name, config.split_by, config.val_split, config.test_split] == [*REFERRING[name]]
+
+
+@pytest.mark.parametrize(
+    ('name', 'epochs', 'drop', 'rate'), [('refcoco', 90, 60, 4e-4), ('refcoco_20e', 20, 10, 1e-4)]
+)
+def test_referring_recipe(name: str, epochs: int, drop: int, rate: float) -> None:
+    """Both recipes take 256 sentences a step, and a tenth of the rate for what is pre-trained."""
+    config = Config.fromfile(ROOT / f'configs/vg_law/{name}.py')
+    assert config.train_cfg.max_epochs == epochs
+    assert [s.milestones for s in config.param_scheduler] == [[drop]]
+    wrapper = config.optim_wrapper
+    assert (wrapper.optimizer.lr, wrapper.optimizer.weight_decay) == (rate, 1e-4)
+    slower = wrapper.paramwise_cfg.custom_keys
+    assert slower == {name: {'lr_mult': 0.1} for name in ('text_encoder', 'visual_encoder')}
+    assert wrapper.clip_grad.max_norm == 0.15
+    processes = int(header_of(ROOT / f'configs/vg_law/{name}.py')['command'].split()[-1])
+    assert config.train_dataloader.batch_size * processes == 256
+
+
 def test_published_size(parameters: Any) -> None:
     """The parameter counts of the released EoID."""
     count = parameters(Config.fromfile(ROOT / 'configs/eoid/hico.py'))
@@ -159,28 +233,38 @@ def test_published_size(parameters: Any) -> None:
     assert baseline == (41_676_432 - 514, 41_454_032 - 514)
 
 
+@pytest.mark.parametrize(
+    ('name', 'less'),
+    [('refcoco', 0), ('refcoco_static', 1_153_728), ('refcoco_rec', 1_574_400)],
+)
+def test_published_size_of_vg_law(parameters: Any, name: str, less: int) -> None:
+    """The released network without its unused pooler; the generator, the mask head."""
+    total = 155_306_820 - less
+    assert parameters(Config.fromfile(ROOT / f'configs/vg_law/{name}.py')) == (total, total)
+
+
 def test_model_index_imports_every_metafile() -> None:
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
-    found = {str(file.relative_to(ROOT)) for file in ROOT.glob('configs/*/metafile.yml')}
-    assert set(index['Import']) == found == {'configs/eoid/metafile.yml'}
+    assert index['Import'] == [f'{name_of(method)}/metafile.yml' for method in METHODS]
 
 
-def test_metafile_config_header_and_readme_agree() -> None:
-    content = yaml.safe_load((ROOT / 'configs/eoid/metafile.yml').read_text())
-    readme = (ROOT / 'configs/eoid/README.md').read_text()
+@pytest.mark.parametrize('method', METHODS, ids=name_of)
+def test_metafile_config_header_and_readme_agree(method: Path) -> None:
+    content = yaml.safe_load((method / 'metafile.yml').read_text())
+    readme = (method / 'README.md').read_text()
     overview = (ROOT / 'README.md').read_text()
     collections = {entry['Name'] for entry in content['Collections']}
-    models = content['Models']
-    assert {m['Config'] for m in models} == {name_of(f) for f in LEAVES if f.parent.name == 'eoid'}
-    assert len({m['Name'] for m in models}) == len(models)
-    for model in models:
+    for model in content['Models']:
         assert model['In Collection'] in collections
-        results = model.get('Results', [])
-        numbers = [f'{v:.2f}' for result in results for v in result['Metrics'].values()]
-        to_reach = header_of(ROOT / model['Config'])['to reach']
-        # the first three, without standard deviations; a re-run stands behind them
-        reached = re.findall(r'(?<!\+- )\b\d+\.\d\d', to_reach)
-        assert numbers == reached[:3], model['Config']
-        assert all(number in readme for number in numbers), model['Config']
-        if numbers and not Path(model['Config']).stem.startswith('cdn'):
-            assert ' / '.join(numbers) in overview, model['Config']
+        results = [
+            [f'{value:.2f}' for value in result['Metrics'].values()]
+            for result in model.get('Results', [])
+        ]
+        numbers = [number for result in results for number in result]
+        reached = numbers_of(header_of(ROOT / model['Config'])['to reach'])
+        # a re-run may stand behind them
+        assert numbers == reached[: len(numbers)], model['Config']
+        assert bool(numbers) == bool(reached), model['Config']
+        assert set(numbers) <= set(numbers_of(readme)), model['Config']
+        if not Path(model['Config']).stem.startswith('cdn'):
+            assert all(' / '.join(result) in overview for result in results), model['Config']

@@ -3,9 +3,9 @@
 import importlib
 from typing import Any
 
-_MODULES = {'HOIInferencer': 'hoi_inferencer'}
+_MODULES = {'GroundingInferencer': 'grounding_inferencer', 'HOIInferencer': 'hoi_inferencer'}
 
-__all__ = ['HOIInferencer']
+__all__ = ['GroundingInferencer', 'HOIInferencer']
 
 
 def __getattr__(name: str) -> Any:

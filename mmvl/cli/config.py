@@ -34,7 +34,8 @@ def read_config(
     Args:
         path: the file.
         options: dotted key -> value, from ``--cfg-options``. A top-level variable that the file
-            hands on under its own name, such as ``data_root``, is changed wherever it went.
+            hands on under its own name, such as ``data_root``, is changed wherever it went, and
+            so is the beginning of paths below it.
         work_dir: where results go; without it the config's, then ``./work_dirs/<config name>``.
 
     Returns:
@@ -62,10 +63,15 @@ def apply_options(config: Config, options: dict[str, Any]) -> None:
     """
     for key, value in options.items():
         _require_place(config, key)
-        copies = _copies(config, key)
+        copies = dict.fromkeys(_copies(config, key), value)
+        copies.update(_paths_below(config, key, value))
         config.merge_from_dict({key: value})
-        for place in copies:
-            config.merge_from_dict({place: value})
+        for place, new in copies.items():
+            *above, last = place.split('.')
+            node: Any = config
+            for part in above:
+                node = node[int(part) if isinstance(node, (list, tuple)) else part]
+            node[int(last) if isinstance(node, list) else last] = new
 
 
 def _require_place(config: Config, key: str) -> None:
@@ -119,6 +125,17 @@ def _copies(config: Config, key: str) -> list[str]:
         return []
     old = config[key]
     return [p for p, v in _walk(config) if p != key and p.split('.')[-1] == key and v == old]
+
+
+def _paths_below(config: Config, key: str, value: Any) -> dict[str, str]:
+    """Find paths that begin with a top-level folder, such as ``data_root``, and move them."""
+    old = config.get(key) if key not in KNOWN else None
+    if not (isinstance(old, str) and old.endswith('/') and isinstance(value, str)):
+        return {}
+    below = [(p, v) for p, v in _walk(config) if isinstance(v, str) and v.startswith(old)]
+    return {
+        place: value.rstrip('/') + '/' + path[len(old) :] for place, path in below if path != old
+    }
 
 
 def _walk(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:

@@ -3,26 +3,44 @@
 import argparse
 import json
 import sys
+from typing import Any
 
 from mmengine.config import DictAction
 
 from .config import read_config
+from .errors import UsageError
+
+# task -> config that is used when none is given
+TASKS = {'hoi': 'configs/eoid/hico.py', 'grounding': 'configs/vg_law/refcoco.py'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of inference."""
-    parser.add_argument('task', choices=['hoi'], help='hoi: human-object interactions')
-    parser.add_argument('images', nargs='+', help='image files or folders of images')
-    parser.add_argument('--config', default='configs/eoid/hico.py', help='default: %(default)s')
+    parser.add_argument(
+        'task',
+        choices=list(TASKS),
+        help='hoi: human-object interactions; grounding: what a sentence refers to',
+    )
+    parser.add_argument(
+        'inputs',
+        nargs='+',
+        metavar='INPUT',
+        help='hoi: image files or folders of images; grounding: an image file, then one or more '
+        'sentences about it, each in quotes',
+    )
+    defaults = ', '.join(f'{config} ({task})' for task, config in TASKS.items())
+    parser.add_argument('--config', help=f'default: {defaults}')
     parser.add_argument('--weights', required=True, help='.pth of a training, or .safetensors')
     parser.add_argument(
         '--out-dir', metavar='DIR', help='write pictures and predictions.json there'
     )
     parser.add_argument(
-        '--score-threshold', type=float, default=0.1, help='leave out what scores lower (0.1)'
+        '--score-threshold', type=float, help='hoi: leave out what scores lower (0.1)'
     )
-    parser.add_argument('--top-k', type=int, default=10, help='triplets of an image (10)')
-    parser.add_argument('--batch-size', type=int, default=1, help='images in one go (1)')
+    parser.add_argument('--top-k', type=int, help='hoi: triplets of an image (10)')
+    parser.add_argument(
+        '--batch-size', type=int, default=1, help='images or sentences in one go (1)'
+    )
     parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'; default: the best there is")
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
@@ -33,20 +51,34 @@ def run(args: argparse.Namespace) -> None:
     """Run the model; without ``--out-dir`` the predictions are printed as JSON.
 
     Raises:
-        UsageError: the config or a key does not exist.
+        UsageError: the config or a key does not exist, or inputs or options are not the task's.
         CheckpointError: the weights are refused or do not fit.
     """
-    config = read_config(args.config, args.cfg_options)
+    only_hoi = {'score_threshold': args.score_threshold, 'top_k': args.top_k}
+    selection = {name: value for name, value in only_hoi.items() if value is not None}
+    if args.task == 'grounding':
+        _require_grounding(args.inputs, selection)
+    config = read_config(args.config or TASKS[args.task], args.cfg_options)
+    common = {'out_dir': args.out_dir, 'batch_size': args.batch_size}
+    if args.task == 'grounding':
+        from mmvl.apis import GroundingInferencer
 
-    from mmvl.apis import HOIInferencer
+        ground = GroundingInferencer(config, args.weights, args.device)
+        found = ground(args.inputs[0], args.inputs[1:], **common)
+    else:
+        from mmvl.apis import HOIInferencer
 
-    inferencer = HOIInferencer(config, args.weights, args.device)
-    found = inferencer(
-        args.images,
-        out_dir=args.out_dir,
-        score_threshold=args.score_threshold,
-        top_k=args.top_k,
-        batch_size=args.batch_size,
-    )
+        found = HOIInferencer(config, args.weights, args.device)(args.inputs, **common, **selection)
     if args.out_dir is None:
         sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + '\n')
+
+
+def _require_grounding(inputs: list[str], selection: dict[str, Any]) -> None:
+    if selection:
+        option = '--' + next(iter(selection)).replace('_', '-')
+        raise UsageError(f"'{option}' is an option of hoi.\nWhat to do: leave it out.")
+    if len(inputs) < 2:
+        raise UsageError(
+            f"'{inputs[0]}' is the only input, where an image and a sentence are needed.\n"
+            'What to do: mmvl infer grounding photo.jpg "the man in red on the left" ...'
+        )

@@ -7,7 +7,9 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of the toy worlds."""
     parser.add_argument(
-        'what', choices=['hoi', 'hoi-teacher'], help='the world, or a small CLIP trained on it'
+        'what',
+        choices=['hoi', 'hoi-teacher', 'grounding'],
+        help='a world, or a small CLIP trained on that of hoi',
     )
     parser.add_argument('folder', help='where the files of the world go, or are')
     parser.add_argument('--seed', type=int, default=0, help='the same seed makes the same files')
@@ -15,9 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw the world, or train its teacher, which reports how well it knows the verbs."""
+    from mmvl.grounding import toy as grounding
     from mmvl.hoi.toy import train_teacher, write_world
 
-    if args.what == 'hoi':
+    if args.what == 'grounding':
+        grounding.write_world(args.folder, args.seed)
+    elif args.what == 'hoi':
         write_world(args.folder, args.seed)
     else:
         train_teacher(args.folder, Path(args.folder) / 'clip.safetensors', args.seed)

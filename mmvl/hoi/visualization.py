@@ -1,25 +1,25 @@
 """Pictures of annotated and predicted interactions: functions, visualizer and hook."""
 
-from collections.abc import Sequence
-from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
-from PIL import Image
 from torch import Tensor
 
 from mmvl.registry import HOOKS, VISUALIZERS
-from mmvl.visualization import add_title, draw_pairs
+from mmvl.visualization import (
+    SampleVisualizationHook,
+    add_title,
+    beside,
+    draw_pairs,
+    save_picture,
+)
 
 from .structures import HOIDataSample, HOIPairs
-from .transforms import LoadHOIImage
 from .vocabulary import NO_INTERACTION, OBJECTS, VERB_ING
 
 # More pairs than a label each can be read of; the title says that some are left out.
 MAX_TRUE_PAIRS = 12
-GAP = 8
 
 
 def interaction_text(verb: int, object_label: int) -> str:
@@ -86,17 +86,6 @@ def draw_truth(image: np.ndarray, boxes: Tensor, labels: Tensor, hois: Tensor) -
     )
 
 
-def save_picture(picture: np.ndarray, path: str | PurePath) -> None:
-    """Write a picture; the ending of the name decides the format, its folder is made.
-
-    Args:
-        picture: (H, W, 3) uint8 RGB.
-        path: the file.
-    """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, quality=92)
-
-
 @VISUALIZERS.register_module()
 class HOIVisualizer(Visualizer):
     """Draws data samples: annotation on the left, predictions on the right.
@@ -140,7 +129,7 @@ class HOIVisualizer(Visualizer):
         if draw_pred and 'pred_pairs' in data_sample:
             panel = draw_predictions(image, data_sample.pred_pairs, score_threshold, top_k)
             panels.append(add_title(panel, f'prediction (score ≥ {score_threshold:g})'))
-        picture = _beside(panels) if panels else image
+        picture = beside(panels) if panels else image
         if out_file is None:
             self.add_image(name, picture, step)
         else:
@@ -149,108 +138,20 @@ class HOIVisualizer(Visualizer):
 
 
 @HOOKS.register_module()
-class HOIVisualizationHook(Hook):
-    """Writes pictures while a model is tested, and shows some of each validation.
+class HOIVisualizationHook(SampleVisualizationHook):
+    """:class:`~mmvl.visualization.SampleVisualizationHook` for pairs.
 
     Args:
-        draw: draw, in validation and testing.
-        show_dir: folder of the test pictures, one JPEG an image. A folder makes the hook draw when
-            testing, ``draw`` or not; ``tools/test.py --show-dir`` sets it. None means ``vis`` in
-            the work folder.
         score_threshold: predictions below it are left out.
         top_k: predicted pairs that are drawn.
-        max_images: test pictures of each process; None for all images.
-        val_images: pictures of a validation, in the visualizer's backends.
+        **kwargs: of the base class: ``draw``, ``show_dir``, ``max_images``, ``val_images``.
     """
 
-    def __init__(
-        self,
-        draw: bool = False,
-        show_dir: str | None = None,
-        score_threshold: float = 0.1,
-        top_k: int = 5,
-        max_images: int | None = None,
-        val_images: int = 4,
-    ) -> None:
-        self.draw = draw
-        self.show_dir = show_dir
-        self.options = {'score_threshold': score_threshold, 'top_k': top_k}
-        self.max_images = max_images
-        self.val_images = val_images
-        self._load = LoadHOIImage()
-        self._count = 0
-
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Start counting."""
-        self._count = 0
-
-    def before_test_epoch(self, runner: Runner) -> None:
-        """Start counting."""
-        self._count = 0
-
-    def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[HOIDataSample] | None = None,
-    ) -> None:
-        """Give the first images of a validation to the backends.
-
-        Raises:
-            OSError: an image cannot be read again.
-        """
-        for sample in self._next(outputs, self.val_images if self.draw else 0):
-            runner.visualizer.add_datasample(
-                f'val_{Path(sample.file_name).stem}',
-                self._load({'img_path': sample.img_path})['img'],
-                sample,
-                step=runner.iter,
-                **self.options,
-            )
-
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[HOIDataSample] | None = None,
-    ) -> None:
-        """Write the pictures of a batch.
-
-        Raises:
-            OSError: an image cannot be read again, or a picture cannot be written.
-        """
-        folder = Path(self.show_dir or Path(runner.work_dir) / 'vis')
-        wanted = self.draw or self.show_dir is not None
-        for sample in self._next(outputs, self.max_images if wanted else 0):
-            runner.visualizer.add_datasample(
-                sample.file_name,
-                self._load({'img_path': sample.img_path})['img'],
-                sample,
-                out_file=str((folder / sample.file_name).with_suffix('.jpg')),
-                **self.options,
-            )
-
-    def _next(
-        self, outputs: Sequence[HOIDataSample] | None, limit: int | None
-    ) -> Sequence[HOIDataSample]:
-        """The samples of a batch that are to be drawn, which are counted."""
-        samples = outputs or ()
-        if limit is not None:
-            samples = samples[: max(0, limit - self._count)]
-        self._count += len(samples)
-        return samples
+    def __init__(self, score_threshold: float = 0.1, top_k: int = 5, **kwargs: Any) -> None:
+        super().__init__(score_threshold=score_threshold, top_k=top_k, **kwargs)
 
 
 def _truth_title(hois: Tensor) -> str:
     count = len(hois[:, :2].unique(dim=0))
     shown = f', the first {MAX_TRUE_PAIRS} of {count} pairs' if count > MAX_TRUE_PAIRS else ''
     return f'annotation{shown}'
-
-
-def _beside(panels: list[np.ndarray]) -> np.ndarray:
-    """Panels (H, W, 3) of one height, left to right with a white gap."""
-    gap = np.full((len(panels[0]), GAP, 3), 255, np.uint8)
-    spaced = [part for panel in panels for part in (gap, panel)]
-    return np.concatenate(spaced[1:], axis=1)

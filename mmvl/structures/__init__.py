@@ -10,9 +10,11 @@ from .boxes import (
     xyxy_to_cxcywh,
 )
 from .checked import CheckedInstanceData
+from .referring import ReferringDataSample
 
 __all__ = [
     'CheckedInstanceData',
+    'ReferringDataSample',
     'box_areas',
     'cxcywh_to_xyxy',
     'generalized_iou',

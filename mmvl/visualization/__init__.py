@@ -1,7 +1,18 @@
-"""Drawing of results on images, from plain arrays."""
+"""Drawing of results on images, from plain arrays, and the hook that does it during a run."""
 
-from .canvas import add_title, fit_canvas
+from .canvas import add_title, beside, fit_canvas, save_picture
+from .hook import SampleVisualizationHook
 from .layout import place_labels
 from .pairs import Pair, draw_pairs, group_triplets
 
-__all__ = ['Pair', 'add_title', 'draw_pairs', 'fit_canvas', 'group_triplets', 'place_labels']
+__all__ = [
+    'Pair',
+    'SampleVisualizationHook',
+    'add_title',
+    'beside',
+    'draw_pairs',
+    'fit_canvas',
+    'group_triplets',
+    'place_labels',
+    'save_picture',
+]

@@ -1,7 +1,8 @@
 """What every picture needs: a canvas of readable size, a font, colours, a title bar."""
 
+from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -22,6 +23,8 @@ PALETTE: tuple[Color, ...] = (
     (230, 159, 0),
 )
 """Qualitative RGB colours. Source: Okabe and Ito, Color Universal Design (2008)."""
+# Between two panels, pixels.
+GAP = 8
 
 
 def fit_canvas(image: np.ndarray) -> tuple[np.ndarray, float]:
@@ -93,3 +96,21 @@ def add_title(image: np.ndarray, title: str) -> np.ndarray:
     canvas.paste(Image.fromarray(image), (0, bar))
     ImageDraw.Draw(canvas).text((bar // 4, bar / 2), title, (40, 40, 40), font, anchor='lm')
     return np.asarray(canvas)
+
+
+def beside(panels: Sequence[np.ndarray]) -> np.ndarray:
+    """Panels (H, W, 3) uint8 of one height, left to right with a white gap."""
+    gap = np.full((len(panels[0]), GAP, 3), 255, np.uint8)
+    spaced = [part for panel in panels for part in (gap, panel)]
+    return np.concatenate(spaced[1:], axis=1)
+
+
+def save_picture(picture: np.ndarray, path: str | PurePath) -> None:
+    """Write a picture; the ending of the name decides the format, its folder is made.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        path: the file.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path, quality=92)

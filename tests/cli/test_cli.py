@@ -109,6 +109,15 @@ def test_a_variable_is_changed_wherever_it_went(config):
     assert (different.a.length, different.b[0].length) == (5, 1)
 
 
+def test_paths_below_a_folder_move_with_it():
+    below = {'a': {'vocab': 'data/toy/vocab.txt', 'other': 'data/toys/x'}, 'b': ['data/toy/c/d']}
+    read = Config({'data_root': 'data/toy/', 'x': {'data_root': 'data/toy/'}, **below})
+    apply_options(read, {'data_root': '/disk/toy'})
+    assert read.data_root == read.x.data_root == '/disk/toy'
+    assert read.a.to_dict() == {'vocab': '/disk/toy/vocab.txt', 'other': 'data/toys/x'}
+    assert read.b == ['/disk/toy/c/d']
+
+
 def test_work_dir_defaults_to_the_name_of_the_config(config, monkeypatch, tmp_path):
     assert read_config(config).work_dir == 'work_dirs/tiny_config'
     assert read_config(config, None, 'elsewhere').work_dir == 'elsewhere'
@@ -265,3 +274,90 @@ def test_dist_train_says_what_is_missing(variables, said):
 def test_dist_scripts_check_their_arguments():
     assert 'must be a number' in launch('tools/dist_train.sh', 'a.py', 'two').stderr
     assert 'usage' in launch('tools/dist_test.sh', 'a.py', 'b.pth').stderr
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['grounding', 'photo.jpg'], "'photo.jpg' is the only input"),
+        (['grounding', 'photo.jpg', 'a dog', '--top-k', '3'], "'--top-k' is an option of hoi"),
+        (['grounding', 'photo.jpg', 'a dog', '--score-threshold', '0'], "'--score-threshold'"),
+        (['grounding', 'photo.jpg', 'a dog'], "config 'configs/vg_law/refcoco.py' does not exist"),
+        (['hoi', 'photo.jpg'], "config 'configs/eoid/hico.py' does not exist"),
+        (['hoi', 'photo.jpg', '--config', 'none.py'], "config 'none.py' does not exist"),
+    ],
+)
+def test_mistakes_in_inference(tmp_path, monkeypatch, run, words, said):
+    monkeypatch.chdir(tmp_path)
+    code, err = run('infer', *words, '--weights', 'w.pth')
+    assert code == 2
+    assert said in err
+    assert len(err.strip().splitlines()) <= 3
+
+
+@pytest.fixture
+def released(tmp_path):
+    """What a ViTDet and a BERT of two layers, of which one is wanted, are named at their origin."""
+    layer = 'encoder.layer.{}.output.dense.weight'
+    files = {
+        'vitdet': {
+            'backbone.net.blocks.0.attn.rel_pos_h': torch.arange(127.0)[:, None],
+            'backbone.net.pos_embed': torch.full((1, 5, 2), 2.0),
+            'roi_heads.x': torch.zeros(3),
+        },
+        'bert': {f'bert.{layer.format(i)}': torch.full((2, 2), float(i)) for i in (0, 6)},
+    }
+    for name, state in files.items():
+        torch.save({'model': state}, tmp_path / f'{name}.pth')
+    return tmp_path
+
+
+def test_two_released_files_become_one_to_start_from(released, run):
+    for name in ('vitdet', 'bert'):
+        target = released / 'ckpt' / f'{name}.safetensors'
+        assert run('convert', name, released / f'{name}.pth', target)[0] == 0
+    parts = sorted((released / 'ckpt').iterdir())
+    assert run('convert', 'join', *parts, released / 'init.safetensors')[0] == 0
+    made = load_checkpoint_file(released / 'init.safetensors')
+    assert made['meta'] == {'method': 'join', 'source': 'bert.safetensors, vitdet.safetensors'}
+    state = made['state_dict']
+    assert set(state) == {
+        'text_encoder.bert.encoder.layer.0.output.dense.weight',
+        'visual_encoder.blocks.0.attn.rel_pos_h',
+        'visual_encoder.pos_embed',
+    }
+    # the middle 55 of 127
+    assert state['visual_encoder.blocks.0.attn.rel_pos_h'][:, 0].tolist() == list(range(36, 91))
+    assert (state['visual_encoder.pos_embed'] == 2).all()
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['join', 'bert.pth', 'bert.pth', 'x.safetensors'], 'is in bert.pth and in bert.pth'),
+        (['join', 'bert.pth', 'none.pth', 'x.safetensors'], 'none.pth does not exist'),
+        (['bert', 'bert.pth', 'vitdet.pth', 'x.safetensors'], "convert bert' takes one file"),
+        (['vitdet', 'bert.pth', 'x.safetensors'], 'is it a ViTDet?'),
+        (['vg_law', 'bert.pth', 'x.safetensors'], 'is no key of a released VG-LAW'),
+        (['detr', 'bert.pth', 'x.safetensors'], 'is no key of a released EoID or DETR'),
+    ],
+)
+def test_mistakes_in_conversion(released, monkeypatch, run, words, said):
+    monkeypatch.chdir(released)
+    code, err = run('convert', *words)
+    assert code == 2
+    assert said in err
+    assert len(err.strip().splitlines()) <= 3
+    assert not (released / 'x.safetensors').exists()
+
+
+def test_conversion_that_trusts_the_author(released, run):
+    source, target = released / 'bert.pth', released / 'x.safetensors'
+    content = {'model': torch.load(source)['model'], 'made_by': Path('host')}
+    torch.save(content, source)
+    code, err = run('convert', 'bert', source, target)
+    assert code == 2 and 'which is code and not weights' in err
+    assert run('convert', 'bert', source, target, '--trust-pickle')[0] == 0
+    assert list(load_checkpoint_file(target)['state_dict']) == [
+        'text_encoder.bert.encoder.layer.0.output.dense.weight'
+    ]

@@ -230,7 +230,7 @@ def test_f35_without_compiled_operators_gpu_and_network(tmp_path):
 
 
 def test_a_killed_child_is_reported():
-    """The helper that the other tests rely on tells a kill from an end."""
+    """What the other tests rely on tells a kill from an end."""
     assert in_child(os.kill, os.getpid(), 0) == 0
     child = fork(time.sleep, 60)
     os.kill(child, signal.SIGKILL)
