@@ -117,7 +117,7 @@ class _InOrder:
         own way keeps it.
         """
         loader, batches = self.dataloader, self.dataloader.batch_sampler
-        if not isinstance(batches, BatchSampler) or batches.drop_last:
+        if type(batches) is not BatchSampler or batches.drop_last:
             return
         if getattr(batches.sampler, 'shuffle', True):
             return
