@@ -105,7 +105,8 @@ class RESMetric(BaseMetric):
         empty_union: IoU of a sentence where neither mask has a pixel: 1, since the prediction is
             right; 0 in LAVT and mmdet.
         eps: added to intersection and union of a sentence, not to those of ``oIoU``; with more than
-            0, ``empty_union`` does not come into play.
+            0, ``empty_union`` does not come into play, and the IoU of a sentence has single
+            precision, as in the codes that add it (VG-LAW, MTTR, ReferFormer).
         average_precision: also give ``AP``, the mean share of sentences whose IoU is greater than
             0.5, 0.55, ..., 0.95.
         collect_device: as in :class:`mmengine.evaluator.BaseMetric`.
@@ -166,16 +167,21 @@ class RESMetric(BaseMetric):
     def compute_metrics(self, results: list[tuple[int, int, int]]) -> dict[str, float]:
         """Evaluate the sentences of all processes."""
         overlaps = _once(results, 2)
-        intersection, union = overlaps.T
+        intersection, union = overlaps.sum(axis=0).tolist()
+        # in double precision eps would put an IoU that equals a threshold above it; in single
+        # precision, which released codes have, it vanishes beside areas of more than a few pixels
+        areas: np.ndarray = overlaps.astype(np.float32 if self.eps else np.float64)
+        areas += self.eps
         with np.errstate(invalid='ignore'):
-            iou = (intersection + self.eps) / (union + self.eps)
+            iou = areas[:, 0] / areas[:, 1]
         iou[np.isnan(iou)] = self.empty_union
-        total = int(union.sum())
         summary = {
-            'mIoU': 100 * float(iou.mean()) if len(iou) else float('nan'),
-            'oIoU': 100 * int(intersection.sum()) / total if total else float('nan'),
+            'mIoU': 100 * float(iou.mean(dtype=np.float64)) if len(iou) else float('nan'),
+            'oIoU': 100 * intersection / union if union else float('nan'),
         }
-        summary |= {f'Pr@{x}': _share(self.reaches(iou, x)) for x in PRECISIONS}
+        # MTTR compares as Python does, in double precision; VG-LAW, for AP, in single
+        exact = iou.astype(np.float64)
+        summary |= {f'Pr@{x}': _share(self.reaches(exact, x)) for x in PRECISIONS}
         if self.average_precision:
             summary['AP'] = float(np.mean([_share(iou > x) for x in AP_THRESHOLDS]))
         return summary

@@ -112,7 +112,7 @@ def test_strictly_greater():
 
 
 def test_as_vg_law_prints_it():
-    """A half becomes more than a half by the epsilon; nothing of nothing is all of it."""
+    """Nothing of nothing is all of it; the epsilon is too small to make a half more than that."""
     samples = [
         pixels(i, truth, pred, names=('gt_mask', 'pred_square_mask'))
         for i, (truth, pred) in enumerate([((0, 10), (0, 5)), ((0, 0), (0, 0)), ((0, 9), (0, 10))])
@@ -121,9 +121,32 @@ def test_as_vg_law_prints_it():
     results = evaluate(metric, samples)
     assert metric.prefix == 'res_square'
     assert results['mIoU'] == pytest.approx(100 * (0.5 + 1 + 0.9) / 3)
-    assert results['Pr@0.5'] == 100.0
-    # 1 at all ten thresholds; 0.5 at one; 0.9, a little more by the epsilon, at nine
-    assert results['AP'] == pytest.approx(100 * (10 + 1 + 9) / 30)
+    assert results['Pr@0.5'] == pytest.approx(100 * 2 / 3)
+    # 1 at all ten thresholds; 0.5 at none; 0.9 at the eight below it
+    assert results['AP'] == pytest.approx(100 * (10 + 0 + 8) / 30)
+
+
+def test_as_mttr_prints_it():
+    """IoU of 0.5 to 0.9 exactly, and 5 pixels of 10: MTTR's metrics.py printed these numbers.
+
+    In single precision 0.6 and 0.8 are a little more than that, 0.7 and 0.9 a little less.
+    """
+    samples = [pixels(i, (0, 1000), (0, 100 * i), size=1000) for i in range(5, 10)]
+    results = evaluate(
+        RESMetric(comparison='>', eps=1e-6), [*samples, pixels(1, (0, 10), (0, 5), size=1000)]
+    )
+    assert results == pytest.approx(
+        {
+            'mIoU': 66.66666766,
+            'oIoU': 69.96007984,
+            'Pr@0.5': 500 / 6,
+            'Pr@0.6': 400 / 6,
+            'Pr@0.7': 200 / 6,
+            'Pr@0.8': 200 / 6,
+            'Pr@0.9': 0.0,
+        },
+        rel=1e-9,
+    )
 
 
 def test_average_precision_is_strict():
