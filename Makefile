@@ -1,9 +1,10 @@
-# `make quickstart` shows the framework working; `make test` checks it. Both make the environment.
+# `make quickstart` and `make grounding` show the framework working, `make test` checks it. All make the
+# environment.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env quickstart test lint docs clean
+.PHONY: help env quickstart grounding test lint docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -13,6 +14,9 @@ env:  ## make or refresh .venv (PYTHON=python3.12 picks another Python)
 
 quickstart: env  ## toy world: train, test, compare, draw
 	$(BIN)/python tools/quickstart.py
+
+grounding: env  ## toy world of sentences: train, compare three seeds, draw
+	$(BIN)/python tools/quickstart_grounding.py --seeds 0 1 2
 
 test: env  ## import rules, style, tests
 	$(BIN)/lint-imports

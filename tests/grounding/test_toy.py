@@ -30,7 +30,7 @@ DIRECTIONS = {
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp('toy')
-    write_world(folder, seed=3, num_train=60, num_test=40)
+    write_world(folder, seed=3, num_train=60, num_test=40, size=128)
     return folder
 
 
@@ -147,7 +147,7 @@ def test_held_out_pairs_are_in_test_a_alone(sentences):
         shown[split] |= {p for p in pairs if any({*p} <= thing['words'] for thing in scene)}
     for split in ('train', 'val', 'testB'):
         assert not shown[split] & HELD_OUT
-    assert shown['testA'] >= HELD_OUT and len(HELD_OUT) == 12
+    assert shown['testA'] >= HELD_OUT and len(HELD_OUT) == 4
     assert shown['train'] == pairs - HELD_OUT
 
 

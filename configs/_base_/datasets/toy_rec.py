@@ -1,6 +1,6 @@
-# The drawn world of `mmvl toy grounding data/toy_rec`, in RefCOCO's own files: 128x128 pixels.
+# The drawn world of `mmvl toy grounding data/toy_rec`, in RefCOCO's own files: 64x64 pixels.
 data_root = 'data/toy_rec/'
-size = 128
+size = 64
 
 train_pipeline = [
     dict(type='LoadReferringImage'),
@@ -10,6 +10,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadReferringImage'),
+    dict(type='ResizeLongSide', sizes=[size]),  # for pictures of one's own
     dict(type='PadToSquare', size=size, mode='centre'),
     dict(type='PackReferringInputs', original_mask=True),
 ]
@@ -18,7 +19,7 @@ dataset = dict(
 )
 
 train_dataloader = dict(
-    batch_size=32,
+    batch_size=16,
     num_workers=0,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),

@@ -7,14 +7,14 @@ visualizer = dict(type='ReferringVisualizer', vis_backends=[dict(type='LocalVisB
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=25),
+    logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=5, max_keep_ckpts=1),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='ReferringVisualizationHook'),
 )
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=5)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=5, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -22,9 +22,11 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2),
     clip_grad=dict(max_norm=1.0, norm_type=2),
+    # the backbone knows things already, everything else starts anew
+    paramwise_cfg=dict(custom_keys=dict(visual_encoder=dict(lr_mult=0.2))),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=100),
+    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=200),
     dict(
         type='CosineAnnealingLR',
         eta_min_ratio=0.01,

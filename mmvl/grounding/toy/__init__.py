@@ -1,5 +1,6 @@
-"""A toy world for visual grounding."""
+"""A toy world for visual grounding, and what runs on it start from."""
 
+from .start import train_start
 from .world import write_world
 
-__all__ = ['write_world']
+__all__ = ['train_start', 'write_world']

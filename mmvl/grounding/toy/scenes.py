@@ -19,17 +19,18 @@ COLOURS: Final[dict[str, tuple[int, int, int]]] = {
     'yellow': (235, 205, 60),
     'purple': (150, 70, 180),
     'white': (240, 240, 240),
+    'black': (25, 25, 25),
+    'cyan': (60, 200, 215),
 }
-SHAPES: Final = ('circle', 'square', 'triangle', 'cross', 'star', 'ring')
-SIZES: Final[dict[str, tuple[float, float]]] = {'small': (0.07, 0.085), 'large': (0.13, 0.155)}
+SHAPES: Final = ('circle', 'square', 'triangle', 'ring')
+SIZES: Final[dict[str, tuple[float, float]]] = {'small': (0.085, 0.1), 'large': (0.14, 0.16)}
 """Range of the radius, as a share of the picture's side."""
 
 HELD_OUT: Final = frozenset(
-    (colour, SHAPES[(row + shift) % len(SHAPES)])
-    for row, colour in enumerate(COLOURS)
-    for shift in (1, 4)
+    (colour, SHAPES[(row + 1) % len(SHAPES)])
+    for row, colour in enumerate(tuple(COLOURS)[: len(SHAPES)])
 )
-"""A third of the pairs of colour and shape, each colour and each shape twice."""
+"""An eighth of the pairs of colour and shape, each shape once."""
 
 Pair = tuple[str, str]
 

@@ -77,6 +77,7 @@ class WeightGenerator(nn.Module):
         rank: K.
         groups: of ``'la'``.
         num_heads: of the aggregation.
+        reduction: text channels over the channels between the two linear layers; 16 is published.
 
     Raises:
         ValueError: no such variant.
@@ -95,6 +96,7 @@ class WeightGenerator(nn.Module):
         rank: int = 32,
         groups: int = 1,
         num_heads: int = 12,
+        reduction: int = 16,
     ) -> None:
         super().__init__()
         if variant not in self.variants:
@@ -104,7 +106,7 @@ class WeightGenerator(nn.Module):
         outputs = {'svd': rank**2, 'la': groups * embed_dims}
         sets = int(variant[2:]) if variant.startswith('od') else 0
         width = outputs.get(variant, (3 + sets) * embed_dims)
-        hidden = text_dims // 16
+        hidden = text_dims // reduction
         start = 0.0 if variant == 'svd' else 1.0
         self.proj = nn.ModuleList(
             nn.Sequential(

@@ -34,7 +34,10 @@ class VGLAW(BaseModel):
         rank: of the generated change.
         groups: of variant ``'la'``.
         generator_heads: heads of the linguistic aggregation.
+        generator_reduction: text channels over the generator's hidden channels; 16 is published. A
+            narrow text encoder needs less, or whole sentences must share a few channels.
         with_mask: build the mask head and train it; samples need masks then.
+        mask_dims: channels between the two up-samplings of the mask head.
         mask_threshold: probability above which a pixel belongs to the referent; 0.35 is published.
         loss_weights: factor of ``loss_l1``, ``loss_giou``, ``loss_focal``, ``loss_dice``; 1 each.
         data_preprocessor: config; normalises and pads into the square.
@@ -50,7 +53,9 @@ class VGLAW(BaseModel):
         rank: int = 32,
         groups: int = 1,
         generator_heads: int = 12,
+        generator_reduction: int = 16,
         with_mask: bool = True,
+        mask_dims: int = 256,
         mask_threshold: float = 0.35,
         loss_weights: dict[str, float] | None = None,
         data_preprocessor: dict[str, Any] | None = None,
@@ -63,10 +68,17 @@ class VGLAW(BaseModel):
         if variant != 'static':
             depth = len(self.visual_encoder.blocks)
             self.weight_generator = WeightGenerator(
-                depth, text_dims, embed_dims, variant, rank, groups, generator_heads
+                depth,
+                text_dims,
+                embed_dims,
+                variant,
+                rank,
+                groups,
+                generator_heads,
+                generator_reduction,
             )
         self.box_head = BoxHead(text_dims, embed_dims)
-        self.mask_head = MaskHead(text_dims, embed_dims) if with_mask else None
+        self.mask_head = MaskHead(text_dims, embed_dims, mask_dims) if with_mask else None
         self.mask_threshold = mask_threshold
         self.loss_weights = loss_weights or {}
 
