@@ -16,6 +16,8 @@ from quickstart import ROOT, mmvl, say
 WORLD = Path('data/toy_rec')
 CONFIG = 'configs/vg_law/toy.py'
 VARIANTS = {'static': 'static weights', 'svd': 'language-adaptive weights'}
+SHOWN = ('svd', 'testA')
+"""What is drawn."""
 SPLITS = {'val': 'pairs seen', 'testA': 'held-out pairs', 'testB': 'left and right'}
 
 
@@ -40,7 +42,7 @@ def train(variant: str, seed: int) -> None:
             checkpoint,
             '--work-dir',
             out,
-            *(('--show-dir', str(Path(out) / 'pictures')) if seed == 0 else ()),
+            *(('--show-dir', f'{out}/pictures') if (variant, split) == SHOWN else ()),
             *options,
             f'test_dataloader.dataset.split={split}',
         )
@@ -83,7 +85,7 @@ def main() -> None:
         for job in [pool.submit(train, variant, seed) for variant, seed in runs]:
             job.result()
     say(f'\n{table(args.seeds)}\n')
-    say(f'pictures: {work_dir("svd", args.seeds[0]) / "testA"}')
+    say(f'pictures: {work_dir(SHOWN[0], args.seeds[0]) / SHOWN[1]}')
     say(f'{(time.time() - began) / 60:.1f} minutes')
 
 
