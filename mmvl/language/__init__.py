@@ -2,12 +2,14 @@
 
 from .bert import BertText
 from .clip import CLIP, infer_config, resolve_config
+from .roberta import RobertaText
 from .text_cache import cached_text_embeddings
 from .weights import read_weights
 
 __all__ = [
     'CLIP',
     'BertText',
+    'RobertaText',
     'cached_text_embeddings',
     'infer_config',
     'read_weights',

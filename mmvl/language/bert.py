@@ -4,17 +4,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.logging import print_log
-from tokenizers import Encoding
 from tokenizers.implementations import BertWordPieceTokenizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmvl.registry import MODELS
 
+from .text_encoder import TextEncoder
+
 
 @MODELS.register_module()
-class BertText(nn.Module):
+class BertText(TextEncoder):
     """The first layers of BERT, without its pooler (Devlin et al. 2019).
 
     Letters in shapes: B sentences, T tokens of the longest one, C channels.
@@ -35,15 +34,14 @@ class BertText(nn.Module):
         max_length: int = 40,
         **config: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(max_length)
         # seconds to import, and only this class needs them
         from transformers import BertConfig, BertModel
 
-        self.vocab, self.max_length = vocab, max_length
+        self.vocab = vocab
         settings = BertConfig(num_hidden_layers=num_layers, **config)
         self.bert = BertModel(settings, add_pooling_layer=False)
         self.embed_dims: int = settings.hidden_size
-        self._cut = False
 
     @cached_property
     def tokenizer(self) -> BertWordPieceTokenizer:
@@ -63,34 +61,6 @@ class BertText(nn.Module):
         tokenizer.enable_truncation(self.max_length)
         tokenizer.enable_padding()
         return tokenizer
-
-    def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Turn sentences into token ids.
-
-        Args:
-            texts: B sentences; upper case is lowered.
-
-        Returns:
-            ids (B, T) int64, [CLS] first; valid (B, T) bool, false for padding. What is padded
-            changes no feature, so the batch is as wide as its longest sentence.
-
-        Raises:
-            ValueError: a sentence is empty.
-        """
-        for number, text in enumerate(texts):
-            if not text.strip():
-                raise ValueError(f'sentence {number} is empty.\nWhat to do: give it words.')
-        encoded: list[Encoding] = self.tokenizer.encode_batch(texts)
-        if not self._cut and any(each.overflowing for each in encoded):
-            text = next(t for t, each in zip(texts, encoded, strict=True) if each.overflowing)
-            self._cut = True
-            print_log(
-                f'sentences of more than {len(encoded[0].ids)} tokens are cut, first: {text[:80]}',
-                'current',
-                level=30,
-            )
-        ids = torch.tensor([each.ids for each in encoded])
-        return ids, torch.tensor([each.attention_mask for each in encoded]).bool()
 
     def forward(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Encode sentences.

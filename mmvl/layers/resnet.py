@@ -1,5 +1,7 @@
 """ResNet with frozen batch norms that are folded into the convolutions as it runs."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,22 +51,33 @@ class FrozenResNet(ResNet):
     Args:
         depth: 50, 101 or 152.
         frozen_stages: the stem and this many stages get no gradient; 0 freezes the stem alone.
+        out_indices: stages whose maps are given, of 0 (stride 4) to 3 (stride 32).
 
     Raises:
         ValueError: the depth is not one of the three.
     """
 
-    def __init__(self, depth: int = 50, frozen_stages: int = 1) -> None:
+    def __init__(
+        self, depth: int = 50, frozen_stages: int = 1, out_indices: Sequence[int] = (3,)
+    ) -> None:
         if depth not in BLOCKS:
             raise ValueError(f'FrozenResNet has depth {sorted(BLOCKS)}, not {depth}')
         super().__init__(FoldedBottleneck, list(BLOCKS[depth]), norm_layer=FrozenBatchNorm2d)
         del self.avgpool, self.fc
+        self.out_indices = tuple(out_indices)
         frozen = [self.conv1, *(getattr(self, f'layer{i}') for i in range(1, frozen_stages + 1))]
         for module in frozen:
             module.requires_grad_(False)
 
-    def forward(self, x: Tensor) -> tuple[Tensor]:
-        """Map (B, 3, H, W) normalised RGB to a tuple of one (B, 2048, H / 32, W / 32)."""
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map (B, 3, H, W) normalised RGB to maps (B, 256 * 2**i, H / 4 / 2**i, W / 4 / 2**i).
+
+        One for each i of ``out_indices``.
+        """
         x = x.contiguous(memory_format=torch.channels_last)
         x = self.maxpool(folded_conv(x, self.conv1, self.bn1).relu_())
-        return (self.layer4(self.layer3(self.layer2(self.layer1(x)))),)
+        maps = []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+            maps.append(x)
+        return tuple(maps[i] for i in self.out_indices)
