@@ -31,6 +31,8 @@ setup(
         'pillow',
         'opencv-python-headless',
         'pycocotools',
+        'av',
+        'h5py',
         'safetensors',
         'tqdm',
         'onedl-mmengine>=0.10.12',

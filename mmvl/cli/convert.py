@@ -15,6 +15,9 @@ METHODS = {
     'vitdet': 'mmvl.grounding.vg_law.convert',
     'bert': 'mmvl.grounding.vg_law.convert',
     'vg_law': 'mmvl.grounding.vg_law.convert',
+    'referformer': 'mmvl.video.referformer.convert',
+    'referformer_backbone': 'mmvl.video.referformer.convert',
+    'roberta': 'mmvl.video.referformer.convert',
 }
 
 

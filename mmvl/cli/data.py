@@ -1,4 +1,4 @@
-"""``mmvl data``: check the data that a config names, unpack an archive without risk."""
+"""``mmvl data``: check the data of a config, unpack an archive without risk, convert releases."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ FOUND_ERRORS = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line of the two actions."""
+    """Declare the command line of the actions."""
     actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
     text = 'list all that is wrong with the data of a config; exit code 1 if there are errors'
     check = actions.add_parser('check', help=text, description=text)
@@ -30,7 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     unpack = actions.add_parser('unpack', help=text, description=text)
     unpack.add_argument('archive', help='.tar, .tar.gz, .tar.bz2, .tar.xz or .zip')
     unpack.add_argument('folder', help='the folder to make')
-    for action in (check, unpack):
+    text = 'bring DAVIS 2017 and its four files of sentences into the layout of Ref-YouTube-VOS'
+    davis = actions.add_parser('ref-davis', help=text, description=text)
+    davis.add_argument('raw', help='folder with DAVIS and davis_text_annotations, unpacked')
+    davis.add_argument('folder', help='the folder to make')
+    davis.add_argument('--copy', action='store_true', help='copy the frames, do not link them')
+    text = "make the truth of A2D- or JHMDB-Sentences in COCO's form"
+    coco = actions.add_parser('coco-form', help=text, description=text)
+    coco.add_argument('dataset', choices=('a2d', 'jhmdb'))
+    coco.add_argument('root', help='data_root of the dataset')
+    coco.add_argument('file', help='the JSON file to write')
+    for action in (check, unpack, davis, coco):
         # as the other commands have it, after their arguments
         action.add_argument(
             '--debug', action='store_true', default=argparse.SUPPRESS, help=argparse.SUPPRESS
@@ -38,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check or unpack.
+    """Check, unpack or convert.
 
     Returns:
         Exit code: 0, or 1 where a check found errors.
@@ -47,13 +57,30 @@ def run(args: argparse.Namespace) -> int:
         UsageError: the config or a key does not exist.
         DataCheckError: the config names no dataset that can be checked.
         ArchiveError: the archive is refused.
+        AnnotationError: what is to be converted is malformed.
     """
     if args.action == 'check':
         return _check(args)
+    if args.action in ('ref-davis', 'coco-form'):
+        _convert(args)
+        return 0
     from mmvl.engine.archives import unpack
 
     unpack(args.archive, args.folder)
     return 0
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from mmvl.video.datasets import a2d_truth, convert_ref_davis, jhmdb_truth
+
+    if args.action == 'ref-davis':
+        counts = convert_ref_davis(args.raw, args.folder, 'copy' if args.copy else 'link')
+        said = ', '.join(f'{split} {count:,} sentences' for split, count in counts.items())
+        sys.stdout.write(f'{args.folder}: {said}\n')
+        return
+    truth = (a2d_truth if args.dataset == 'a2d' else jhmdb_truth)(data_root=args.root)
+    Path(args.file).write_text(json.dumps(truth))
+    sys.stdout.write(f'{args.file}: {len(truth["images"]):,} annotated frames\n')
 
 
 def _check(args: argparse.Namespace) -> int:

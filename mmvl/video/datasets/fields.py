@@ -1,0 +1,131 @@
+"""Fields of annotation files: each is what it should be, or an error says which one is not."""
+
+import json
+import reprlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+SEE_CHECK = '`mmvl data check CONFIG` lists all that is wrong'
+REFETCH = 'fetch the file again; it may be cut off, or another file than it says'
+
+
+class AnnotationError(ValueError):
+    """An annotation file does not hold what its form promises; the message says where.
+
+    Attributes:
+        kind: what is wrong, the same words for the same mistake, such as 'malformed entry',
+            'empty sentence', 'zero frames', 'unknown object', 'never visible'.
+        file: the file.
+        where: entry and field in it.
+        detail: what is there, and what was expected.
+    """
+
+    kind = 'unreadable annotation'
+    file = ''
+    where = ''
+    detail = ''
+
+
+Handler = Callable[[AnnotationError], object]
+"""What a reader does with a fault; where that returns, the reader goes on behind the entry."""
+
+
+def fault(
+    kind: str,
+    file: str | Path,
+    where: str,
+    detail: str,
+    remedy: str = f'correct or remove it; {SEE_CHECK}',
+) -> AnnotationError:
+    """Make the error of one field."""
+    place = f'{file}, {where}' if where else f'{file}'
+    error = AnnotationError(f'{place}: {detail}.\nWhat to do: {remedy}.')
+    error.kind, error.file, error.where, error.detail = kind, str(file), where, detail
+    return error
+
+
+def stop(error: AnnotationError) -> NoReturn:
+    """Handle a fault by raising it, which ends the reading."""
+    raise error
+
+
+def existing(path: str | Path, layout: str) -> Path:
+    """Check that an annotation file is there.
+
+    Raises:
+        FileNotFoundError: it is not; the message shows where the files are expected.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f'Annotation file not found: {path}\nExpected {layout}.\n'
+            'What to do: set data_root (such as --cfg-options data_root=YOUR/PATH) or ann_file.'
+        )
+    return file
+
+
+def load_json(path: str | Path, kind: type, layout: str) -> Any:
+    """What is in a JSON file, a ``dict`` or a ``list``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        AnnotationError: it cannot be read, or holds something else.
+    """
+    file = existing(path, layout)
+    try:
+        content = json.loads(file.read_text(encoding='utf-8'))
+    except RecursionError:
+        detail = 'nested far too deeply'
+    except ValueError as error:  # no UTF-8, no JSON, or numbers of thousands of digits
+        detail = f'not valid JSON: {str(error)[:120]}' if file.stat().st_size else 'it is empty'
+    else:
+        if isinstance(content, kind):
+            return content
+        detail = f'expected a {kind.__name__}, got {reprlib.repr(content)}'
+    raise fault('unreadable annotation', file, '', detail, REFETCH) from None
+
+
+def get(entry: Any, key: str, kind: type, file: str | Path, where: str) -> Any:
+    """``entry[key]``, of a kind.
+
+    Raises:
+        AnnotationError: there is no such key, or its value is of another kind.
+    """
+    if not isinstance(entry, dict) or key not in entry:
+        found = sorted(map(str, entry)) if isinstance(entry, dict) else type(entry).__name__
+        detail = f"key '{key}' is missing; found {reprlib.repr(found)}"
+        raise fault('malformed entry', file, where, detail)
+    return of_kind(entry[key], kind, file, f'{where}.{key}')
+
+
+def of_kind(value: Any, kind: type, file: str | Path, where: str) -> Any:
+    """Check the kind of a value; True is no integer."""
+    if type(value) is not kind:
+        detail = f'expected {kind.__name__}, got {reprlib.repr(value)}'
+        raise fault('malformed entry', file, where, detail)
+    return value
+
+
+def sentence(value: Any, file: str | Path, where: str) -> str:
+    """A sentence as the models read it: lower case, one space between words.
+
+    Raises:
+        AnnotationError: it is no text, or has no word in it.
+    """
+    words = of_kind(value, str, file, where).lower().split()
+    if not words:
+        raise fault('empty sentence', file, where, 'a sentence without a word')
+    return ' '.join(words)
+
+
+def file_part(value: Any, file: str | Path, where: str) -> str:
+    """A relative path that does not leave its folder, such as the name of a video.
+
+    Raises:
+        AnnotationError: it is no such path.
+    """
+    path = PurePosixPath(value) if isinstance(value, str) else None
+    if path is None or not path.parts or path.is_absolute() or '..' in path.parts or '\0' in value:
+        raise fault('bad file name', file, where, f'expected a name, got {reprlib.repr(value)}')
+    return str(path)

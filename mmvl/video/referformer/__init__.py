@@ -1,0 +1,6 @@
+"""ReferFormer (Wu et al., CVPR 2022)."""
+
+from .losses import ReferFormerCriterion
+from .model import ReferFormer
+
+__all__ = ['ReferFormer', 'ReferFormerCriterion']
