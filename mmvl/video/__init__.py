@@ -8,6 +8,7 @@ from .metrics import JFMetric, SentenceSegMetric
 from .preprocessing import ClipPreprocessor
 from .referformer import ReferFormer
 from .structures import ClipDataSample
+from .submission import RefDAVIS17Submission, RefYouTubeVOSSubmission
 from .transforms import (
     ImageToClip,
     KeepVisible,
@@ -34,7 +35,9 @@ __all__ = [
     'RandomCropClip',
     'RandomFlipClip',
     'RefDAVIS17',
+    'RefDAVIS17Submission',
     'RefYouTubeVOS',
+    'RefYouTubeVOSSubmission',
     'ReferFormer',
     'ResizeClip',
     'SentenceSegMetric',

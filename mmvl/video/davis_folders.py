@@ -63,7 +63,7 @@ def evaluate_folders(
     Raises:
         ValueError: unknown task, or no sequence.
         FileNotFoundError: a sequence is not annotated.
-        FolderError: a frame is missing, has another size or a label too many.
+        FolderError: a frame is missing, has another size or a label too many, or none is left.
     """
     if task not in TASKS:
         raise ValueError(f"unknown task '{task}'; known: {', '.join(TASKS)}")
@@ -96,6 +96,8 @@ def sequence_scores(results: Path, truth: Path, task: str) -> tuple[np.ndarray, 
     num_truth = int(first[first != VOID].max(initial=0))
     if not unsupervised:
         files = files[1:-1]
+        if not files:
+            raise FolderError(f'{truth}: without the first and last frame, none is left.')
     maps = [_read(results / each.name, first.shape) for each in files]
     num_pred = max((int(each.max()) for each in maps), default=0)
     limit = MAX_PROPOSALS if unsupervised else num_truth

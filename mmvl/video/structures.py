@@ -11,7 +11,7 @@ FIELDS = {
     'gt_valid': (torch.bool, 1),
     'ori_masks': (torch.bool, 3),
     'pred_masks': (torch.bool, 3),
-    'pred_probs': (torch.float16, 3),
+    'pred_probs': (torch.float32, 3),
     'pred_boxes': (torch.float32, 2),
     'pred_scores': (torch.float32, 1),
     'query_masks': (torch.bool, 3),
@@ -33,7 +33,7 @@ class ClipDataSample(BaseDataElement):
     * ``gt_masks`` (M, h, w) bool, ``gt_boxes`` (M, 4) float32 xyxy, pixels of the resized frames;
       ``gt_valid`` (M,) bool, whether the referent is to be seen.
     * ``ori_masks`` (M, H, W) bool, of the frames on disk.
-    * ``pred_masks`` (T, H, W) bool, ``pred_probs`` (T, H, W) float16 and ``pred_boxes`` (T, 4)
+    * ``pred_masks`` (T, H, W) bool, ``pred_probs`` (T, H, W) float32 and ``pred_boxes`` (T, 4)
       float32 xyxy of the frames on disk; ``pred_scores`` (T,) float32, all of the chosen query.
     * ``query_masks`` (Q, H, W) bool and ``query_scores`` (Q,) float32 of the annotated frame.
     """

@@ -8,6 +8,7 @@ be installed. Nothing of the checkout is stored but the numbers that it computes
 
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def main(checkout: str) -> None:
         region[seed] = db_eval_iou(truth, pred, void)
         contour[seed] = db_eval_boundary(truth, pred, void)
     summary = [db_statistics(object_values(seed, frames)) for seed, frames in enumerate(FRAMES)]
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = evaluate(Path(folder))
     commit = subprocess.run(
         ['git', '-C', checkout, 'rev-parse', 'HEAD'], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -41,7 +44,27 @@ def main(checkout: str) -> None:
         frames=FRAMES,
         statistics=np.array(summary),
         commit=commit,
+        **tasks,
     )
+
+
+def evaluate(root: Path) -> dict[str, np.ndarray]:
+    """Task -> mean, recall and decay of J, then of F, for each object (N, 6)."""
+    from davis2017.evaluation import DAVISEvaluation  # type: ignore[import-not-found]
+    from davis_case import write_sequences
+
+    found = {}
+    for task, names in write_sequences(root).items():
+        for name in names:
+            for annotation in (root / 'results' / name).glob('*.png'):
+                image = root / 'JPEGImages/480p' / name / f'{annotation.stem}.jpg'
+                image.parent.mkdir(parents=True, exist_ok=True)
+                image.touch()  # counted, not read
+        (root / 'ImageSets/2017').mkdir(parents=True, exist_ok=True)
+        (root / 'ImageSets/2017/val.txt').write_text('\n'.join(names))
+        measured = DAVISEvaluation(str(root), task, 'val').evaluate(str(root / 'results'))
+        found[task] = np.array([measured[m][s] for m in 'JF' for s in 'MRD']).T
+    return found
 
 
 if __name__ == '__main__':

@@ -89,6 +89,11 @@ def test_label_above_the_annotation_is_refused_with_supervision(tmp_path):
         evaluate(tmp_path, [labels((1, 3))] * 3, [labels()] * 3, 'semi-supervised')
 
 
+def test_two_frames_are_too_few_with_supervision(tmp_path):
+    with pytest.raises(FolderError, match='dog: without the first and last frame, none is left'):
+        evaluate(tmp_path, [labels()] * 2, [labels()] * 2, 'semi-supervised')
+
+
 def test_unknown_sequence_and_task(tmp_path):
     with pytest.raises(FileNotFoundError, match='No annotation: .*cat'):
         evaluate_folders(tmp_path, tmp_path, ['cat'])

@@ -251,7 +251,7 @@ class ReferFormer(BaseModel):
             for each in _enlarge(logits, sample.ori_shape):
                 masks.append(each > self.test_cfg['threshold'])
                 if windows:
-                    probs.append(each.half())
+                    probs.append(each)
         sample.pred_masks = torch.cat(masks)
         if windows:
             sample.pred_probs = torch.cat(probs)
