@@ -5,13 +5,12 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-from mmengine.dataset import BaseDataset
 from mmengine.fileio import join_path
 from mmengine.logging import print_log
 
 from mmvl.engine.data_check import Report
 from mmvl.engine.images import missing_files
+from mmvl.engine.seeded_dataset import SeededDataset
 from mmvl.registry import TRANSFORMS
 
 from .check import check_referring, defect
@@ -21,7 +20,7 @@ Sizes = tuple[int | None, int | None, int | None]
 """Numbers of sentences, referents and images; None where unknown."""
 
 
-class ReferringDataset(BaseDataset):
+class ReferringDataset(SeededDataset):
     """Images with sentences, each of which refers to one thing in its image.
 
     There is one sample per sentence. Before the pipeline it holds ``img_path``, ``file_name``,
@@ -77,7 +76,6 @@ class ReferringDataset(BaseDataset):
             )
         self.name, self.split, self.per_ref = name, split, per_ref
         self.max_missing = max_missing
-        self.seed = self.epoch = 0
         steps = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         super().__init__(pipeline=steps, **kwargs)
 
@@ -101,14 +99,6 @@ class ReferringDataset(BaseDataset):
     def published(self) -> Sizes:
         """Give the published numbers of sentences, referents and images of the split."""
         return None, None, None
-
-    def set_seed(self, seed: int) -> None:
-        """Set the seed of the run, first part of the seed of every sample's generator."""
-        self.seed = seed
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, second part of the seed of every sample's generator."""
-        self.epoch = epoch
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read the files; refuse, or drop and count, what cannot be trained on."""
@@ -177,7 +167,7 @@ class ReferringDataset(BaseDataset):
     def prepare_data(self, idx: int) -> Any:
         """Give the sample its generator, draw its sentence if there are several, and go on."""
         sample = self.get_data_info(idx)
-        rng = np.random.default_rng((self.seed, self.epoch, sample['sample_idx']))
+        rng = self.generator(sample)
         if sentences := sample.pop('sentences', None):
             sample['sent_id'], sample['text'] = sentences[rng.integers(len(sentences))]
         sample['rng'] = rng

@@ -1,13 +1,13 @@
 """Fields of annotation files: each is what it should be, or an error says which one is not."""
 
 import json
-import reprlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from mmvl.engine.annotation_files import is_text, shown
 from mmvl.engine.images import MAX_PIXELS
 
 # far beyond any image, and far from where single precision or a 64-bit index overflows
@@ -81,21 +81,6 @@ def stop(error: AnnotationError) -> NoReturn:
     raise error
 
 
-class _Short(reprlib.Repr):
-    def repr_int(self, x: int, level: int) -> str:
-        # the digits of a very large number are refused by Python itself
-        return super().repr_int(x, level) if x.bit_length() < 128 else 'a very large number'
-
-
-_SHORT = _Short()
-_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 3, 6, 4, 60, 60
-
-
-def shown(value: object) -> str:
-    """A value from a file in one short line, whatever it is."""
-    return _SHORT.repr(value)
-
-
 def get(entry: Any, key: str, place: Place) -> Any:
     """``entry[key]``.
 
@@ -133,7 +118,7 @@ def get_name(entry: Any, key: str, place: Place) -> str:
 
 def file_name(value: Any, place: Place) -> str:
     """Check the name of a file."""
-    if not _is_text(value) or not value or '\0' in value:
+    if not is_text(value) or not value or '\0' in value:
         raise fault('bad file name', place, f'expected a file name, got {shown(value)}')
     return value
 
@@ -145,19 +130,9 @@ def get_text(entry: Any, key: str, place: Place) -> str:
 
 def text(value: Any, place: Place) -> str:
     """Check text of any length and script; it may be empty."""
-    if not _is_text(value):
+    if not is_text(value):
         raise fault('bad text', place, f'expected text, got {shown(value)}')
     return value
-
-
-def _is_text(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-        return True
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
 
 
 def get_size(entry: Any, place: Place) -> tuple[int, int]:
@@ -185,21 +160,6 @@ def get_box(entry: Any, place: Place) -> np.ndarray:
     """``entry['bbox']``, x, y, width and height, as (4,) float32 xyxy."""
     x, y, width, height = numbers(get(entry, 'bbox', place), place.at('.bbox'))
     return np.array([x, y, x + width, y + height], dtype=np.float32)
-
-
-def existing(path: str, layout: str) -> Path:
-    """Check that an annotation file is there.
-
-    Raises:
-        FileNotFoundError: it is not; the message shows where the files are expected.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(
-            f'Annotation file not found: {path}\nExpected {layout}.\n'
-            'What to do: set data_root (such as --cfg-options data_root=YOUR/PATH) or ann_file.'
-        )
-    return file
 
 
 def read_text(file: Path) -> str:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from mmvl.engine.annotation_files import existing, shown
 from mmvl.registry import DATASETS
 
 from .base import ReferringDataset, Sizes
@@ -16,7 +17,6 @@ from .fields import (
     Entry,
     Handler,
     Place,
-    existing,
     fault,
     get_box,
     get_int,
@@ -26,7 +26,6 @@ from .fields import (
     get_text,
     load_json,
     read_text,
-    shown,
 )
 from .index import image_number
 from .mdetr import by_image

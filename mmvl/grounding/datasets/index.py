@@ -10,6 +10,7 @@ import numpy as np
 import numpy._core.multiarray as core
 import torch
 
+from mmvl.engine.annotation_files import existing, shown
 from mmvl.engine.file_checks import CheckpointError, recognise
 from mmvl.engine.pickle_values import Refusal, measure
 from mmvl.registry import DATASETS
@@ -20,11 +21,9 @@ from .fields import (
     Entry,
     Handler,
     Place,
-    existing,
     fault,
     file_name,
     numbers,
-    shown,
     text,
 )
 from .published import PUBLISHED

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from mmvl.engine.annotation_files import existing, shown
 from mmvl.registry import DATASETS
 
 from .base import ReferringDataset, Sizes
@@ -11,7 +12,6 @@ from .fields import (
     Entry,
     Handler,
     Place,
-    existing,
     fault,
     get_box,
     get_int,
@@ -20,7 +20,6 @@ from .fields import (
     get_size,
     get_text,
     load_json,
-    shown,
 )
 from .published import PUBLISHED
 

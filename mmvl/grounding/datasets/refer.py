@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmvl.engine.annotation_files import existing, shown
 from mmvl.engine.pickles import PickleError, read_pickle
 from mmvl.registry import DATASETS
 
@@ -14,7 +15,6 @@ from .fields import (
     Entry,
     Handler,
     Place,
-    existing,
     fault,
     get,
     get_box,
@@ -24,7 +24,6 @@ from .fields import (
     get_size,
     get_text,
     load_json,
-    shown,
 )
 from .published import PUBLISHED
 

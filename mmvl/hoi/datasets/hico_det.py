@@ -3,13 +3,12 @@
 import logging
 from typing import Any, ClassVar
 
-import numpy as np
-from mmengine.dataset import BaseDataset
 from mmengine.fileio import join_path
 from mmengine.logging import print_log
 
 from mmvl.engine.data_check import Report
 from mmvl.engine.images import missing_files
+from mmvl.engine.seeded_dataset import SeededDataset
 from mmvl.hoi.transforms import LoadHOIImage
 from mmvl.hoi.vocabulary import OBJECTS, VERBS
 from mmvl.registry import DATASETS, TRANSFORMS
@@ -20,7 +19,7 @@ from .shared import AnnotationError, shown_name
 
 
 @DATASETS.register_module()
-class HICODet(BaseDataset):
+class HICODet(SeededDataset):
     """Images with boxes and the interactions between them.
 
     ``ann_file`` may be in any of three forms, see :func:`read_annotations`; all give the same
@@ -69,18 +68,9 @@ class HICODet(BaseDataset):
             )
         self.max_boxes = max_boxes
         self.max_missing = max_missing
-        self.seed = self.epoch = 0
         steps = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         kwargs.setdefault('data_prefix', {'img': ''})
         super().__init__(pipeline=steps, **kwargs)
-
-    def set_seed(self, seed: int) -> None:
-        """Set the seed of the run, first part of the seed of every sample's generator."""
-        self.seed = seed
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, second part of the seed of every sample's generator."""
-        self.epoch = epoch
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read the annotation file and check the box indices."""
@@ -184,7 +174,7 @@ class HICODet(BaseDataset):
     def prepare_data(self, idx: int) -> Any:
         """Give the sample its generator and run the pipeline."""
         sample = self.get_data_info(idx)
-        sample['rng'] = np.random.default_rng((self.seed, self.epoch, sample['sample_idx']))
+        sample['rng'] = self.generator(sample)
         return self.pipeline(sample)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mmvl.engine.annotation_files import shown
 from mmvl.engine.pickles import PickleError, read_pickle
 from mmvl.hoi.vocabulary import COCO_IDS, OBJECTS, VERBS
 
@@ -25,7 +26,6 @@ from .shared import (
     check_name,
     fault,
     merge_boxes,
-    shown,
     shown_name,
     stop,
 )

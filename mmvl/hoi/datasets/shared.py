@@ -1,10 +1,11 @@
 """What more than one annotation reader needs."""
 
-import reprlib
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
+
+from mmvl.engine.annotation_files import is_text, shown
 
 
 class AnnotationError(ValueError):
@@ -68,28 +69,9 @@ def check_name(name: object, where: str, expected: str) -> str:
     Raises:
         AnnotationError: it is no text, is empty, or has characters that no file name has.
     """
-    if isinstance(name, str) and name and '\0' not in name:
-        try:
-            name.encode()
-            return name
-        except UnicodeEncodeError:
-            pass
+    if isinstance(name, str) and is_text(name) and name and '\0' not in name:
+        return name
     raise fault('bad file name', where, f'expected a file name, got {shown(name)}', expected)
-
-
-class _Short(reprlib.Repr):
-    def repr_int(self, x: int, level: int) -> str:
-        # the digits of a very large number are refused by Python itself
-        return super().repr_int(x, level) if x.bit_length() < 128 else 'a very large number'
-
-
-_SHORT = _Short()
-_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 3, 6, 4, 60, 60
-
-
-def shown(value: object) -> str:
-    """A value from a file in one short line, whatever it is."""
-    return _SHORT.repr(value)
 
 
 def shown_name(name: str) -> str:

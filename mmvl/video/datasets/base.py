@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from mmvl.engine.data_check import Report
 from mmvl.engine.images import missing_files
+from mmvl.engine.seeded_dataset import SeededDataset
 from mmvl.registry import TRANSFORMS
 
 from .check import check_videos
@@ -29,7 +29,7 @@ class Counts(NamedTuple):
     videos: int | None = None
 
 
-class ReferringVideoDataset(BaseDataset):
+class ReferringVideoDataset(SeededDataset):
     """Videos with sentences, each of which refers to one thing in its video.
 
     A sample is one clip and one sentence. Before the pipeline it holds ``video_id``, ``exp_id``,
@@ -75,7 +75,6 @@ class ReferringVideoDataset(BaseDataset):
         if num_frames < 1:
             raise ValueError(f'num_frames must be at least 1, got {num_frames}')
         self.name, self.split, self.num_frames = name, split, num_frames
-        self.seed = self.epoch = 0
         self._told = False
         steps = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         super().__init__(pipeline=steps, **kwargs)
@@ -108,14 +107,6 @@ class ReferringVideoDataset(BaseDataset):
     def expand(self, sample: Sample) -> Iterator[Sample]:
         """Give the samples of one sentence."""
         yield sample
-
-    def set_seed(self, seed: int) -> None:
-        """Set the seed of the run, first part of the seed of every sample's generator."""
-        self.seed = seed
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, second part of the seed of every sample's generator."""
-        self.epoch = epoch
 
     def load_data_list(self) -> list[Sample]:
         """Read the files.
@@ -150,7 +141,7 @@ class ReferringVideoDataset(BaseDataset):
         Raises:
             AnnotationError: :data:`TRIES` samples in a row do not show what they refer to.
         """
-        rng = np.random.default_rng((self.seed, self.epoch, self.get_data_info(idx)['sample_idx']))
+        rng = self.generator(self.get_data_info(idx))
         if self.test_mode:
             return self.pipeline(self._sample(idx, rng))
         return until_visible(

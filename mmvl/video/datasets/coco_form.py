@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
+from mmvl.engine.annotation_files import existing
+
 from .a2d import SPLITS, A2DSentences
-from .fields import existing, fault, stop
+from .fields import fault, stop
 from .jhmdb import JHMDBSentences
 from .masks import a2d_instances, read_a2d, read_jhmdb
 

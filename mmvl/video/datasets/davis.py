@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 from mmengine.logging import print_log
 
+from mmvl.engine.annotation_files import existing
 from mmvl.registry import DATASETS
 
 from .base import Counts
-from .fields import existing, fault, get, load_json
+from .fields import fault, get, load_json
 from .youtube_vos import FrameFolders
 
 STREAMS = (

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
+from mmvl.engine.annotation_files import existing
+
 SEE_CHECK = '`mmvl data check CONFIG` lists all that is wrong'
 REFETCH = 'fetch the file again; it may be cut off, or another file than it says'
 
@@ -48,21 +50,6 @@ def fault(
 def stop(error: AnnotationError) -> NoReturn:
     """Handle a fault by raising it, which ends the reading."""
     raise error
-
-
-def existing(path: str | Path, layout: str) -> Path:
-    """Check that an annotation file is there.
-
-    Raises:
-        FileNotFoundError: it is not; the message shows where the files are expected.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(
-            f'Annotation file not found: {path}\nExpected {layout}.\n'
-            'What to do: set data_root (such as --cfg-options data_root=YOUR/PATH) or ann_file.'
-        )
-    return file
 
 
 def load_json(path: str | Path, kind: type, layout: str) -> Any:
