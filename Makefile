@@ -1,10 +1,10 @@
-# `make quickstart` and `make grounding` show the framework working, `make test` checks it. All make the
-# environment.
+# `make quickstart`, `make grounding` and `make video` show the framework working, `make test` checks
+# it. All make the environment.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env quickstart grounding test lint docs clean
+.PHONY: help env quickstart grounding video test lint docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -17,6 +17,9 @@ quickstart: env  ## toy world: train, test, compare, draw
 
 grounding: env  ## toy world of sentences: train, compare three seeds, draw
 	$(BIN)/python tools/quickstart_grounding.py --seeds 0 1 2
+
+video: env  ## toy world of moving shapes: train, compare three seeds, draw
+	$(BIN)/python tools/quickstart_video.py --seeds 0 1 2
 
 test: env  ## import rules, style, tests
 	$(BIN)/lint-imports

@@ -5,9 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as coco
-
 from mmvl.engine.images import read_image
 from mmvl.grounding.transforms import LoadReferringImage
 from mmvl.grounding.visualization import ReferringVisualizer
@@ -16,9 +13,10 @@ from mmvl.structures import ReferringDataSample
 from .inferencer import (
     ImageInput,
     Inferencer,
-    as_list,
     list_images,
+    list_sentences,
     picture_names,
+    run_lengths,
     write_predictions,
 )
 
@@ -67,7 +65,7 @@ class GroundingInferencer(Inferencer):
             FileNotFoundError: an image does not exist.
             OSError: a file is no image or is damaged.
         """
-        samples = _pair(list_images(images), _sentences(expressions))
+        samples = _pair(list_images(images), list_sentences(expressions))
         results = []
         visualizer = ReferringVisualizer()
         found = self._predictions(samples, batch_size, show_progress, 'sentence')
@@ -80,26 +78,6 @@ class GroundingInferencer(Inferencer):
         if out_dir is not None:
             write_predictions(results, out_dir)
         return results
-
-
-def _sentences(expressions: str | Sequence[str]) -> list[str]:
-    texts = as_list(expressions)
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(
-                f'expression {i} is a {type(text).__name__}.\n'
-                'What to do: pass a sentence or a list of sentences.'
-            )
-        if not text.strip():
-            raise ValueError(f'expression {i} is empty.\nWhat to do: give it words.')
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f'expression {i} is no Unicode from character {error.start} on.\n'
-                'What to do: pass it in UTF-8.'
-            ) from None
-    return texts
 
 
 def _pair(images: list[dict[str, Any]], texts: list[str]) -> list[dict[str, Any]]:
@@ -123,11 +101,5 @@ def _describe(source: dict[str, Any], sample: ReferringDataSample) -> dict[str, 
         'image': source['file_name'],
         'expression': source['text'],
         'box': sample.pred_box.cpu().double().numpy().round(1).tolist(),
-        'mask': None if mask is None else _run_lengths(mask.cpu().numpy()),
+        'mask': None if mask is None else run_lengths(mask.cpu().numpy()),
     }
-
-
-def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
-    """COCO's compressed run-length code of a mask (H, W) bool, its bytes as text for JSON."""
-    code = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {'size': code['size'], 'counts': code['counts'].decode()}

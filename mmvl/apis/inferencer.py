@@ -17,6 +17,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
+from pycocotools import mask as coco
 from tqdm import tqdm
 
 from mmvl.engine import load_checkpoint_file, load_weights, state_dict_of, write_atomically
@@ -196,6 +197,38 @@ def picture_names(samples: Sequence[dict[str, Any]]) -> list[str]:
         candidates = itertools.chain([f'{stem}.jpg'], numbered)
         pictures[next(name for name in candidates if name not in pictures)] = None
     return list(pictures)
+
+
+def list_sentences(expressions: str | Sequence[str]) -> list[str]:
+    """Sentences as a list, each of them with words.
+
+    Raises:
+        ValueError: one is empty or no Unicode.
+        TypeError: one is of another type.
+    """
+    texts = as_list(expressions)
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(
+                f'expression {i} is a {type(text).__name__}.\n'
+                'What to do: pass a sentence or a list of sentences.'
+            )
+        if not text.strip():
+            raise ValueError(f'expression {i} is empty.\nWhat to do: give it words.')
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f'expression {i} is no Unicode from character {error.start} on.\n'
+                'What to do: pass it in UTF-8.'
+            ) from None
+    return texts
+
+
+def run_lengths(mask: np.ndarray) -> dict[str, Any]:
+    """COCO's compressed run-length code of a mask (H, W) bool, its bytes as text for JSON."""
+    code = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {'size': code['size'], 'counts': code['counts'].decode()}
 
 
 def write_predictions(results: Sequence[dict[str, Any]], out_dir: str | os.PathLike) -> None:

@@ -16,6 +16,7 @@ METHODS = {
     'bert': 'mmvl.grounding.vg_law.convert',
     'vg_law': 'mmvl.grounding.vg_law.convert',
     'referformer': 'mmvl.video.referformer.convert',
+    'referformer_start': 'mmvl.video.referformer.convert',
     'referformer_backbone': 'mmvl.video.referformer.convert',
     'roberta': 'mmvl.video.referformer.convert',
 }

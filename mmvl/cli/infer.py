@@ -1,17 +1,57 @@
-"""``mmvl infer``: run a trained model on images."""
+"""``mmvl infer``: run a trained model on images or on a video."""
 
 import argparse
 import json
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import DictAction
 
 from .config import read_config
 from .errors import UsageError
 
-# task -> config that is used when none is given
-TASKS = {'hoi': 'configs/eoid/hico.py', 'grounding': 'configs/vg_law/refcoco.py'}
+
+class Task(NamedTuple):
+    """A task.
+
+    Attributes:
+        config: is used when none is given.
+        inferencer: name of the class.
+        thing: what its first input is, where sentences about it follow.
+        example: of its inputs.
+    """
+
+    config: str
+    inferencer: str
+    thing: str = ''
+    example: str = ''
+
+
+TASKS = {
+    'hoi': Task('configs/eoid/hico.py', 'HOIInferencer'),
+    'grounding': Task(
+        'configs/vg_law/refcoco.py',
+        'GroundingInferencer',
+        'an image',
+        'photo.jpg "the man in red on the left"',
+    ),
+    'rvos': Task(
+        'configs/referformer/refytvos_r50.py',
+        'RVOSInferencer',
+        'a video',
+        'clip.mp4 "the dog that jumps over the fence"',
+    ),
+}
+# option -> the tasks that have it
+OPTIONS = {
+    'score_threshold': ('hoi',),
+    'top_k': ('hoi',),
+    'batch_size': ('hoi', 'grounding'),
+    'window': ('rvos',),
+    'frame_step': ('rvos',),
+    'short_side': ('rvos',),
+    'mask_threshold': ('rvos',),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,27 +59,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'task',
         choices=list(TASKS),
-        help='hoi: human-object interactions; grounding: what a sentence refers to',
+        help='hoi: human-object interactions; grounding: what a sentence refers to; '
+        'rvos: what a sentence refers to in a video',
     )
     parser.add_argument(
         'inputs',
         nargs='+',
         metavar='INPUT',
         help='hoi: image files or folders of images; grounding: an image file, then one or more '
-        'sentences about it, each in quotes',
+        'sentences about it, each in quotes; rvos: a video file or a folder of frames, then '
+        'sentences',
     )
-    defaults = ', '.join(f'{config} ({task})' for task, config in TASKS.items())
+    defaults = ', '.join(f'{task.config} ({name})' for name, task in TASKS.items())
     parser.add_argument('--config', help=f'default: {defaults}')
     parser.add_argument('--weights', required=True, help='.pth of a training, or .safetensors')
     parser.add_argument(
-        '--out-dir', metavar='DIR', help='write pictures and predictions.json there'
+        '--out-dir',
+        metavar='DIR',
+        help='write pictures, masks of videos and predictions.json there',
     )
     parser.add_argument(
         '--score-threshold', type=float, help='hoi: leave out what scores lower (0.1)'
     )
     parser.add_argument('--top-k', type=int, help='hoi: triplets of an image (10)')
     parser.add_argument(
-        '--batch-size', type=int, default=1, help='images or sentences in one go (1)'
+        '--batch-size', type=int, help='hoi, grounding: images or sentences in one go (1)'
+    )
+    parser.add_argument(
+        '--window',
+        type=int,
+        metavar='N',
+        help='rvos: go through the video in clips of N frames with bounded memory, each with a '
+        'query of its own; 0: see it whole; default: as the config has it',
+    )
+    parser.add_argument('--frame-step', type=int, help='rvos: take every so many-th frame (1)')
+    parser.add_argument('--short-side', type=int, help='rvos: of the frames that the model sees')
+    parser.add_argument(
+        '--mask-threshold', type=float, help='rvos: probability of a pixel of the referent'
     )
     parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'; default: the best there is")
     parser.add_argument(
@@ -54,31 +110,37 @@ def run(args: argparse.Namespace) -> None:
         UsageError: the config or a key does not exist, or inputs or options are not the task's.
         CheckpointError: the weights are refused or do not fit.
     """
-    only_hoi = {'score_threshold': args.score_threshold, 'top_k': args.top_k}
-    selection = {name: value for name, value in only_hoi.items() if value is not None}
-    if args.task == 'grounding':
-        _require_grounding(args.inputs, selection)
-    config = read_config(args.config or TASKS[args.task], args.cfg_options)
-    common = {'out_dir': args.out_dir, 'batch_size': args.batch_size}
-    if args.task == 'grounding':
-        from mmvl.apis import GroundingInferencer
+    options, task = _options(args), TASKS[args.task]
+    inputs: tuple = (args.inputs,)
+    if task.thing:
+        _require_sentences(args.task, args.inputs)
+        inputs = (args.inputs[0], args.inputs[1:])
+    config = read_config(args.config or task.config, args.cfg_options)
+    from mmvl import apis
 
-        ground = GroundingInferencer(config, args.weights, args.device)
-        found = ground(args.inputs[0], args.inputs[1:], **common)
-    else:
-        from mmvl.apis import HOIInferencer
-
-        found = HOIInferencer(config, args.weights, args.device)(args.inputs, **common, **selection)
+    inferencer = getattr(apis, task.inferencer)(config, args.weights, args.device)
+    found = inferencer(*inputs, out_dir=args.out_dir, **options)
     if args.out_dir is None:
         sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + '\n')
 
 
-def _require_grounding(inputs: list[str], selection: dict[str, Any]) -> None:
-    if selection:
-        option = '--' + next(iter(selection)).replace('_', '-')
-        raise UsageError(f"'{option}' is an option of hoi.\nWhat to do: leave it out.")
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that were given, all of them of the task."""
+    given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    for name in given:
+        if args.task not in OPTIONS[name]:
+            option = '--' + name.replace('_', '-')
+            raise UsageError(
+                f"'{option}' is an option of {' and '.join(OPTIONS[name])}.\n"
+                'What to do: leave it out.'
+            )
+    return given
+
+
+def _require_sentences(name: str, inputs: list[str]) -> None:
+    task = TASKS[name]
     if len(inputs) < 2:
         raise UsageError(
-            f"'{inputs[0]}' is the only input, where an image and a sentence are needed.\n"
-            'What to do: mmvl infer grounding photo.jpg "the man in red on the left" ...'
+            f"'{inputs[0]}' is the only input, where {task.thing} and a sentence are needed.\n"
+            f'What to do: mmvl infer {name} {task.example} ...'
         )

@@ -8,8 +8,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of the toy worlds."""
     parser.add_argument(
         'what',
-        choices=['hoi', 'hoi-teacher', 'grounding', 'grounding-start'],
-        help='a world, a small CLIP trained on that of hoi, a small backbone on that of grounding',
+        choices=['hoi', 'hoi-teacher', 'grounding', 'grounding-start', 'video', 'video-start'],
+        help='a world, a small CLIP trained on that of hoi, a small backbone on that of the others',
     )
     parser.add_argument('folder', help='where the files of the world go, or are')
     parser.add_argument('--seed', type=int, default=0, help='the same seed makes the same files')
@@ -19,11 +19,16 @@ def run(args: argparse.Namespace) -> None:
     """Draw a world, or train what runs on it start from; that reports how well it knows things."""
     from mmvl.grounding import toy as grounding
     from mmvl.hoi.toy import train_teacher, write_world
+    from mmvl.video import toy as video
 
     if args.what == 'grounding':
         grounding.write_world(args.folder, args.seed)
     elif args.what == 'grounding-start':
         grounding.train_start(args.folder, Path(args.folder) / 'start.safetensors', args.seed)
+    elif args.what == 'video':
+        video.write_world(args.folder, args.seed)
+    elif args.what == 'video-start':
+        video.train_start(args.folder, Path(args.folder) / 'start.safetensors', args.seed)
     elif args.what == 'hoi':
         write_world(args.folder, args.seed)
     else:

@@ -1,12 +1,11 @@
 """Pictures of what a sentence refers to: functions, visualizer and hook."""
 
-import textwrap
 from typing import Final
 
 import cv2
 import numpy as np
 from mmengine.visualization import Visualizer
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mmvl.registry import HOOKS, VISUALIZERS
 from mmvl.structures import ReferringDataSample, pairwise_iou
@@ -14,10 +13,11 @@ from mmvl.visualization import (
     SampleVisualizationHook,
     add_title,
     beside,
+    caption_bar,
     fit_canvas,
     save_picture,
 )
-from mmvl.visualization.canvas import PALETTE, Color, load_font
+from mmvl.visualization.canvas import PALETTE, Color
 
 TRUTH_COLOR: Final = PALETTE[2]
 PREDICTION_COLOR: Final = PALETTE[0]
@@ -26,8 +26,6 @@ MASK_OPACITY: Final = 0.45
 SMOOTH: Final = 2
 MIN_WIDTH: Final = 320
 """A picture is at least so wide, or a sentence would not fit under it."""
-MAX_LINES: Final = 4
-MAX_CHARACTERS: Final = 2000
 PAPER: Final = (255, 255, 255)
 
 
@@ -94,46 +92,17 @@ def _outline(picture: np.ndarray, box: np.ndarray, color: Color, width: float) -
 
 
 def add_caption(picture: np.ndarray, text: str) -> np.ndarray:
-    """Put a sentence under a picture, over several lines where it is long.
+    """Put a sentence under a picture, see :func:`mmvl.visualization.caption_bar`.
 
     Args:
         picture: (H, W, 3) uint8 RGB.
-        text: any text; what cannot be printed is shown as a box or a question mark, and more than
-            four lines are cut.
+        text: any text.
 
     Returns:
         (H + bar, W, 3) uint8 RGB.
     """
     height, width = picture.shape[:2]
-    font = load_font(max(14, min(height, width) // 30))
-    margin, spacing = font.size // 2, font.size // 4
-    lines = _wrapped(_printable(text), font, width - 2 * margin)
-    bar = 2 * margin + len(lines) * (font.size + spacing)
-    canvas = Image.new('RGB', (width, height + bar), PAPER)
-    canvas.paste(Image.fromarray(picture), (0, 0))
-    pen = ImageDraw.Draw(canvas)
-    for number, line in enumerate(lines):
-        corner = margin, height + margin + number * (font.size + spacing)
-        pen.text(corner, line, (20, 20, 20), font)
-    return np.asarray(canvas)
-
-
-def _printable(text: str) -> str:
-    """One line without control characters and halves of surrogate pairs."""
-    line = ' '.join(text[:MAX_CHARACTERS].split())
-    return ''.join(
-        symbol if symbol.isprintable() else '\N{REPLACEMENT CHARACTER}' for symbol in line
-    )
-
-
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Lines that are no wider than a number of pixels."""
-    characters = max(1, int(width / font.getlength('n') * 1.2))
-    while True:
-        lines = textwrap.wrap(text, characters, max_lines=MAX_LINES, placeholder='…')
-        if characters == 1 or all(font.getlength(line) <= width for line in lines):
-            return lines or ['']
-        characters = max(1, int(characters * 0.93))
+    return np.concatenate((picture, caption_bar(text, width, max(14, min(height, width) // 30))))
 
 
 @VISUALIZERS.register_module()

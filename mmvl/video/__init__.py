@@ -19,6 +19,7 @@ from .transforms import (
     RandomFlipClip,
     ResizeClip,
 )
+from .visualization import RVOSVisualizationHook, RVOSVisualizer
 
 __all__ = [
     'A2DSentences',
@@ -32,6 +33,8 @@ __all__ = [
     'PackClip',
     'PhotometricDistortClip',
     'PseudoClip',
+    'RVOSVisualizationHook',
+    'RVOSVisualizer',
     'RandomCropClip',
     'RandomFlipClip',
     'RefDAVIS17',

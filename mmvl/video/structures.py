@@ -14,6 +14,7 @@ FIELDS = {
     'pred_probs': (torch.float32, 3),
     'pred_boxes': (torch.float32, 2),
     'pred_scores': (torch.float32, 1),
+    'pred_queries': (torch.int64, 1),
     'query_masks': (torch.bool, 3),
     'query_scores': (torch.float32, 1),
 }
@@ -34,7 +35,8 @@ class ClipDataSample(BaseDataElement):
       ``gt_valid`` (M,) bool, whether the referent is to be seen.
     * ``ori_masks`` (M, H, W) bool, of the frames on disk.
     * ``pred_masks`` (T, H, W) bool, ``pred_probs`` (T, H, W) float32 and ``pred_boxes`` (T, 4)
-      float32 xyxy of the frames on disk; ``pred_scores`` (T,) float32, all of the chosen query.
+      float32 xyxy of the frames on disk; ``pred_scores`` (T,) float32, all of the chosen query,
+      whose number ``pred_queries`` (T,) int64 tells for videos and windows.
     * ``query_masks`` (Q, H, W) bool and ``query_scores`` (Q,) float32 of the annotated frame.
     """
 

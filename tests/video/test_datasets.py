@@ -111,6 +111,11 @@ def test_training_samples(disk, tmp_path):
     assert data[0]['text'] == 'the left square'
 
 
+def test_test_mode_gives_sentences_as_they_are_written(disk, tmp_path):
+    data = ytvos(disk.write_ytvos(tmp_path), test_mode=True)
+    assert data[0]['text'] == '  The LEFT\tsquare '
+
+
 def test_a_sample_depends_on_seed_epoch_and_index_alone(disk, tmp_path):
     root = disk.write_ytvos(tmp_path)
 

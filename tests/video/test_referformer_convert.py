@@ -15,6 +15,7 @@ from mmvl.video.referformer.convert import (
     convert_file,
     convert_released,
     convert_roberta,
+    convert_start,
 )
 
 
@@ -75,6 +76,16 @@ def test_a_released_file_becomes_a_file_of_ours(tmp_path):
     assert all(torch.equal(ours[k], v) for k, v in model.state_dict().items())
     with pytest.raises(ValueError, match="'detr.head.weight' is no key"):
         convert_released({**state, 'detr.head.weight': torch.zeros(1)})
+
+
+def test_a_fine_tuning_starts_without_score_heads():
+    model = tiny()
+    own = model.state_dict()
+    expected = {name for name in own if not name.startswith('class_embed.')}
+    assert len(own) - len(expected) == 4
+    for found in (convert_start(released(model)), convert_start(own)):
+        assert found.keys() == expected
+        assert all(torch.equal(found[name], own[name]) for name in expected)
 
 
 def test_pretrained_backbones_and_text_become_parts():

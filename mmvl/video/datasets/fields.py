@@ -94,8 +94,8 @@ def of_kind(value: Any, kind: type, file: str | Path, where: str) -> Any:
     return value
 
 
-def sentence(value: Any, file: str | Path, where: str) -> str:
-    """A sentence as the models read it: lower case, one space between words.
+def sentence(value: Any, file: str | Path, where: str, as_written: bool = False) -> str:
+    """A sentence: lower case and one space between words, unless it is to stay as written.
 
     Raises:
         AnnotationError: it is no text, or has no word in it.
@@ -103,7 +103,7 @@ def sentence(value: Any, file: str | Path, where: str) -> str:
     words = of_kind(value, str, file, where).lower().split()
     if not words:
         raise fault('empty sentence', file, where, 'a sentence without a word')
-    return ' '.join(words)
+    return value if as_written else ' '.join(words)
 
 
 def file_part(value: Any, file: str | Path, where: str) -> str:

@@ -90,6 +90,6 @@ def _as_clip(image: Sample) -> Sample:
         'mask_sources': [source],
         'box': image['box'],
         'target': None,
-        'image_id': '',
+        'image_id': str(image['sent_id']),
         'rng': image['rng'],
     }

@@ -34,7 +34,8 @@ class FrameFolders(ReferringVideoDataset):
     In training there is a sample for every ``num_frames``-th frame of the video and each sentence
     about it, with a clip drawn round that frame, see :func:`.sampling.training_clip`. In test mode
     there is one per sentence, with the whole video. The frames are those that the annotation
-    lists; folders may hold more.
+    lists; folders may hold more. As in the released code, training turns sentences to lower case
+    and test mode gives them as they are written.
 
     Args:
         name: which dataset.
@@ -112,7 +113,7 @@ class FrameFolders(ReferringVideoDataset):
                         'video_id': video,
                         'exp_id': exp_id,
                         'obj_id': self._object(said, place, objects.get(video)),
-                        'text': sentence(text, self.ann_file, f'{place}.exp'),
+                        'text': sentence(text, self.ann_file, f'{place}.exp', self.test_mode),
                         'image_id': '',
                     }
                 except AnnotationError as error:

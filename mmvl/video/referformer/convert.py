@@ -74,6 +74,25 @@ def convert_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return ours | _convert_body({k.removeprefix('backbone.'): v for k, v in body.items()})
 
 
+def convert_start(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take what a fine-tuning starts from: all of a pre-trained model but its score heads.
+
+    The released fine-tuning makes these anew, also where they have the shape that is needed.
+
+    Args:
+        state: names -> tensors, released or of a checkpoint trained here.
+
+    Returns:
+        Our names -> tensors.
+
+    Raises:
+        ValueError: a key has no place in ReferFormer; the message names it.
+    """
+    released = any(key.startswith(('backbone.0.', 'controller.')) for key in state)
+    ours = convert_released(state) if released else state
+    return {name: value for name, value in ours.items() if not name.startswith('class_embed.')}
+
+
 def convert_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Take a pretrained backbone: a ResNet of torchvision, a Swin, or a Video-Swin.
 
@@ -169,6 +188,7 @@ def _reorder(merged: Tensor) -> Tensor:
 
 CONVERTERS = {
     'referformer': convert_released,
+    'referformer_start': convert_start,
     'referformer_backbone': convert_backbone,
     'roberta': convert_roberta,
 }
@@ -178,8 +198,9 @@ def convert_file(method: str, source: str | Path, target: str | Path) -> None:
     """Convert a checkpoint to a ``.safetensors`` file that ``load_from`` takes.
 
     Args:
-        method: 'referformer' for a released checkpoint, 'referformer_backbone' for a pretrained
-            ResNet, Swin or Video-Swin, 'roberta' for RoBERTa.
+        method: 'referformer' for a released checkpoint, 'referformer_start' for what a fine-tuning
+            starts from, 'referformer_backbone' for a pretrained ResNet, Swin or Video-Swin,
+            'roberta' for RoBERTa.
         source: the file; loaded without executing anything in it.
         target: the file to write.
 

@@ -240,13 +240,14 @@ class ReferFormer(BaseModel):
         windows = self.test_cfg['mode'] == 'windows'
         length = self.test_cfg['window'] if windows else len(clip)
         words = self._read([sample.text])
-        masks, probs, boxes, scores = [], [], [], []
+        masks, probs, boxes, scores, queries = [], [], [], [], []
         for part in clip.split(length):
             state = self._understand(part[None], [sample], words)
             score = state.logits[-1, 0].float().sigmoid()
             best = int(score.mean(0).argmax())
             boxes.append(state.boxes[-1, 0, :, best].float())
             scores.append(score[:, best])
+            queries.append(torch.full((len(part),), best))
             logits = self._masks(state, slice(-1, None), slice(best, best + 1))[0, 0, :, 0]
             for each in _enlarge(logits, sample.ori_shape):
                 masks.append(each > self.test_cfg['threshold'])
@@ -257,6 +258,7 @@ class ReferFormer(BaseModel):
             sample.pred_probs = torch.cat(probs)
         sample.pred_boxes = _to_pixels(torch.cat(boxes), sample.ori_shape)
         sample.pred_scores = torch.cat(scores)
+        sample.pred_queries = torch.cat(queries)
 
     def _predict_frames(
         self, inputs: Tensor, samples: list[ClipDataSample]

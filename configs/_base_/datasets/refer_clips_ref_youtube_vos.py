@@ -1,0 +1,92 @@
+# What ReferFormer's joint training reads: RefCOCO, RefCOCO+ and RefCOCOg as clips made of their
+# images, and Ref-YouTube-VOS, whose valid videos are written out for the server. `data_root` is the
+# folder above both.
+data_root = 'data/'
+num_frames = 5
+scales = [288, 320, 352, 392, 416, 448, 480, 512]
+
+augmentation = [
+    dict(type='RandomFlipClip', prob=0.5),
+    dict(type='PhotometricDistortClip'),
+    dict(
+        type='RandomBranch',
+        prob=0.5,
+        transforms=[
+            [dict(type='ResizeClip', sizes=scales, max_size=640)],
+            [
+                dict(type='ResizeClip', sizes=[400, 500, 600]),
+                dict(type='RandomCropClip', min_size=384, max_size=600),
+                dict(type='ResizeClip', sizes=scales, max_size=640),
+            ],
+        ],
+    ),
+    dict(type='KeepVisible'),
+    dict(type='PackClip'),
+]
+train_pipeline = [dict(type='LoadClip'), *augmentation]
+image_pipeline = [
+    dict(type='LoadClip'),
+    dict(type='ImageToClip', num_frames=num_frames),
+    *augmentation,
+]
+test_pipeline = [
+    dict(type='LoadClip'),
+    dict(type='ResizeClip', sizes=[360]),
+    dict(type='PackClip'),
+]
+images = dict(type='RefCOCO', data_root=data_root + 'coco/', data_prefix=dict(img='train2014'))
+
+train_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='pseudo_collate'),
+    dataset=dict(
+        type='ConcatDataset',
+        datasets=[
+            dict(
+                type='PseudoClip',
+                dataset=dict(**images, name='refcoco', split_by='unc', split='train'),
+                pipeline=image_pipeline,
+            ),
+            dict(
+                type='PseudoClip',
+                dataset=dict(**images, name='refcoco+', split_by='unc', split='train'),
+                pipeline=image_pipeline,
+            ),
+            dict(
+                type='PseudoClip',
+                dataset=dict(**images, name='refcocog', split_by='umd', split='train'),
+                pipeline=image_pipeline,
+            ),
+            dict(
+                type='RefYouTubeVOS',
+                split='train',
+                data_root=data_root + 'ref-youtube-vos/',
+                num_frames=num_frames,
+                pipeline=train_pipeline,
+            ),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='pseudo_collate'),
+    dataset=dict(
+        type='RefYouTubeVOS',
+        split='valid',
+        data_root=data_root + 'ref-youtube-vos/',
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='RefYouTubeVOSSubmission', out_dir='work_dirs/joint')
+test_evaluator = val_evaluator
+# of all processes
+auto_scale_lr = dict(enable=False, base_batch_size=32)

@@ -1,0 +1,48 @@
+# The drawn world of `mmvl toy video data/toy_rvos`, in Ref-YouTube-VOS's own files: videos of five
+# frames of 48x64 pixels.
+data_root = 'data/toy_rvos/'
+
+train_pipeline = [
+    dict(type='LoadClip'),
+    dict(type='RandomFlipClip', prob=0.5),
+    dict(type='KeepVisible'),
+    dict(type='PackClip'),
+]
+test_pipeline = [dict(type='LoadClip'), dict(type='PackClip', original_masks=True)]
+dataset = dict(type='RefYouTubeVOS', published=False, data_root=data_root)
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='pseudo_collate'),
+    dataset=dict(
+        **dataset,
+        split='train',
+        num_frames=5,
+        # a video is a clip: nothing is to be drawn
+        test_mode=True,
+        ann_file='meta_expressions/train/meta_expressions.json',
+        pipeline=train_pipeline,
+    ),
+)
+test_dataset = dict(**dataset, split='valid', test_mode=True, pipeline=test_pipeline)
+test_loader = dict(
+    batch_size=8,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='pseudo_collate'),
+)
+# how things look; meta_expressions.json has all sentences
+val_dataloader = dict(
+    **test_loader,
+    dataset=dict(**test_dataset, ann_file='meta_expressions/valid/appearance.json'),
+)
+# what they do, which a single frame does not show
+test_dataloader = dict(
+    **test_loader,
+    dataset=dict(**test_dataset, ann_file='meta_expressions/valid/motion.json'),
+)
+val_evaluator = dict(type='JFMetric')
+test_evaluator = val_evaluator
