@@ -3,9 +3,13 @@
 import importlib
 from typing import Any
 
-_MODULES = {'GroundingInferencer': 'grounding_inferencer', 'HOIInferencer': 'hoi_inferencer'}
+_MODULES = {
+    'GroundingInferencer': 'grounding_inferencer',
+    'HOIInferencer': 'hoi_inferencer',
+    'OccupancyInferencer': 'occupancy_inferencer',
+}
 
-__all__ = ['GroundingInferencer', 'HOIInferencer']
+__all__ = ['GroundingInferencer', 'HOIInferencer', 'OccupancyInferencer']
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,8 @@ METHODS = {
     'referformer': 'mmvl.video.referformer.convert',
     'referformer_backbone': 'mmvl.video.referformer.convert',
     'roberta': 'mmvl.video.referformer.convert',
+    'alocc': 'mmvl.occupancy.alocc.convert',
+    'bevdet': 'mmvl.occupancy.alocc.convert',
 }
 
 
