@@ -36,4 +36,4 @@ docs: env  ## build the site into site/
 	$(BIN)/mkdocs build --strict
 
 clean:  ## remove the environment and everything that was built (compiled wheels stay in the cache)
-	rm -rf .venv build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage*
+	rm -rf .venv build dist site *.egg-info mmvl/ops/*.so .pytest_cache .ruff_cache .mypy_cache .coverage*

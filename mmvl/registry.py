@@ -11,7 +11,7 @@ from mmengine import registry as base
 from mmengine.registry import Registry
 
 GROUND_FLOOR = ('mmvl.layers', 'mmvl.language', 'mmvl.engine', 'mmvl.visualization')
-WINGS = ('mmvl.hoi', 'mmvl.grounding', 'mmvl.video')
+WINGS = ('mmvl.hoi', 'mmvl.grounding', 'mmvl.video', 'mmvl.occupancy')
 
 
 class UnknownNameError(KeyError):

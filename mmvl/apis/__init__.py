@@ -6,10 +6,11 @@ from typing import Any
 _MODULES = {
     'GroundingInferencer': 'grounding_inferencer',
     'HOIInferencer': 'hoi_inferencer',
+    'OccupancyInferencer': 'occupancy_inferencer',
     'RVOSInferencer': 'video_inferencer',
 }
 
-__all__ = ['GroundingInferencer', 'HOIInferencer', 'RVOSInferencer']
+__all__ = ['GroundingInferencer', 'HOIInferencer', 'OccupancyInferencer', 'RVOSInferencer']
 
 
 def __getattr__(name: str) -> Any:

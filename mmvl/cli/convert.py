@@ -19,6 +19,8 @@ METHODS = {
     'referformer_start': 'mmvl.video.referformer.convert',
     'referformer_backbone': 'mmvl.video.referformer.convert',
     'roberta': 'mmvl.video.referformer.convert',
+    'alocc': 'mmvl.occupancy.alocc.convert',
+    'bevdet': 'mmvl.occupancy.alocc.convert',
 }
 
 

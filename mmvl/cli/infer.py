@@ -1,4 +1,4 @@
-"""``mmvl infer``: run a trained model on images or on a video."""
+"""``mmvl infer``: run a trained model on images, a video or the key frames of a dataset."""
 
 import argparse
 import json
@@ -41,6 +41,7 @@ TASKS = {
         'a video',
         'clip.mp4 "the dog that jumps over the fence"',
     ),
+    'occupancy': Task('configs/alocc/occ3d_2d_mini.py', 'OccupancyInferencer'),
 }
 # option -> the tasks that have it
 OPTIONS = {
@@ -51,6 +52,7 @@ OPTIONS = {
     'frame_step': ('rvos',),
     'short_side': ('rvos',),
     'mask_threshold': ('rvos',),
+    'labels': ('occupancy',),
 }
 
 
@@ -60,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'task',
         choices=list(TASKS),
         help='hoi: human-object interactions; grounding: what a sentence refers to; '
-        'rvos: what a sentence refers to in a video',
+        'rvos: what a sentence refers to in a video; occupancy: what fills the space round a car',
     )
     parser.add_argument(
         'inputs',
@@ -68,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='INPUT',
         help='hoi: image files or folders of images; grounding: an image file, then one or more '
         'sentences about it, each in quotes; rvos: a video file or a folder of frames, then '
-        'sentences',
+        "sentences; occupancy: scenes or samples of the config's test data, or 'all'",
     )
     defaults = ', '.join(f'{task.config} ({name})' for name, task in TASKS.items())
     parser.add_argument('--config', help=f'default: {defaults}')
@@ -97,6 +99,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--mask-threshold', type=float, help='rvos: probability of a pixel of the referent'
     )
+    parser.add_argument(
+        '--labels',
+        action='store_true',
+        default=None,
+        help='occupancy: draw the labels too, which must be there',
+    )
     parser.add_argument('--device', help="such as 'cuda:0' or 'cpu'; default: the best there is")
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
@@ -112,13 +120,17 @@ def run(args: argparse.Namespace) -> None:
     """
     options, task = _options(args), TASKS[args.task]
     inputs: tuple = (args.inputs,)
+    # what the inferencer itself is made with
+    settings = {name: options.pop(name) for name in ('labels',) if name in options}
+    if args.task == 'occupancy' and args.inputs == ['all']:
+        inputs = (None,)
     if task.thing:
         _require_sentences(args.task, args.inputs)
         inputs = (args.inputs[0], args.inputs[1:])
     config = read_config(args.config or task.config, args.cfg_options)
     from mmvl import apis
 
-    inferencer = getattr(apis, task.inferencer)(config, args.weights, args.device)
+    inferencer = getattr(apis, task.inferencer)(config, args.weights, args.device, **settings)
     found = inferencer(*inputs, out_dir=args.out_dir, **options)
     if args.out_dir is None:
         sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + '\n')

@@ -22,6 +22,7 @@ COMMANDS = {
     'convert': ('convert', 'turn a released checkpoint into ours'),
     'toy': ('toy', 'draw a toy world in the files of the real dataset'),
     'data': ('data', 'list all that is wrong with a data set; unpack an archive without risk'),
+    'ops': ('ops', 'say which operators are compiled, or compile them'),
     'cache': ('cache', 'compute the soft labels of a teacher once and keep them'),
 }
 

@@ -1,15 +1,27 @@
 """``mmvl toy``: draw a toy world in the files of the real dataset, or train what its runs need."""
 
 import argparse
+import importlib
 from pathlib import Path
+
+# what -> module, function, and the file that it makes in the folder if it trains something
+WHAT = {
+    'hoi': ('mmvl.hoi.toy', 'write_world', ''),
+    'hoi-teacher': ('mmvl.hoi.toy', 'train_teacher', 'clip.safetensors'),
+    'grounding': ('mmvl.grounding.toy', 'write_world', ''),
+    'grounding-start': ('mmvl.grounding.toy', 'train_start', 'start.safetensors'),
+    'video': ('mmvl.video.toy', 'write_world', ''),
+    'video-start': ('mmvl.video.toy', 'train_start', 'start.safetensors'),
+    'occupancy': ('mmvl.occupancy.toy', 'write_world', ''),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of the toy worlds."""
     parser.add_argument(
         'what',
-        choices=['hoi', 'hoi-teacher', 'grounding', 'grounding-start', 'video', 'video-start'],
-        help='a world, a small CLIP trained on that of hoi, a small backbone on that of the others',
+        choices=list(WHAT),
+        help='a world; teacher: a small CLIP, start: a small backbone, trained on that world',
     )
     parser.add_argument('folder', help='where the files of the world go, or are')
     parser.add_argument('--seed', type=int, default=0, help='the same seed makes the same files')
@@ -17,19 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw a world, or train what runs on it start from; that reports how well it knows things."""
-    from mmvl.grounding import toy as grounding
-    from mmvl.hoi.toy import train_teacher, write_world
-    from mmvl.video import toy as video
-
-    if args.what == 'grounding':
-        grounding.write_world(args.folder, args.seed)
-    elif args.what == 'grounding-start':
-        grounding.train_start(args.folder, Path(args.folder) / 'start.safetensors', args.seed)
-    elif args.what == 'video':
-        video.write_world(args.folder, args.seed)
-    elif args.what == 'video-start':
-        video.train_start(args.folder, Path(args.folder) / 'start.safetensors', args.seed)
-    elif args.what == 'hoi':
-        write_world(args.folder, args.seed)
-    else:
-        train_teacher(args.folder, Path(args.folder) / 'clip.safetensors', args.seed)
+    module, function, file = WHAT[args.what]
+    files = (Path(args.folder) / file,) if file else ()
+    getattr(importlib.import_module(module), function)(args.folder, *files, args.seed)

@@ -46,6 +46,10 @@ class SampleVisualizationHook(Hook):
         """Path of a sample's picture below the folder, without a suffix."""
         return str(Path(sample.file_name).with_suffix(''))
 
+    def image_of(self, sample: BaseDataElement) -> Any:
+        """What ``add_datasample`` takes as the image of a sample: its original, read again."""
+        return read_image(sample.img_path)
+
     def before_val_epoch(self, runner: Runner) -> None:
         """Start counting."""
         self._count = 0
@@ -69,7 +73,7 @@ class SampleVisualizationHook(Hook):
         for sample in self._next(outputs, self.val_images if self.draw else 0):
             runner.visualizer.add_datasample(
                 f'val_{Path(self.name_of(sample)).name}',
-                read_image(sample.img_path),
+                self.image_of(sample),
                 sample,
                 step=runner.iter,
                 **self.options,
@@ -93,7 +97,7 @@ class SampleVisualizationHook(Hook):
             name = self.name_of(sample)
             runner.visualizer.add_datasample(
                 name,
-                read_image(sample.img_path),
+                self.image_of(sample),
                 sample,
                 out_file=str(folder / f'{name}.jpg'),
                 **self.options,

@@ -1,0 +1,33 @@
+# Some minutes on one CPU core.
+default_scope = 'mmvl'
+randomness = dict(seed=0)
+log_level = 'INFO'
+log_processor = dict(type='LogProcessor', window_size=25, by_epoch=False)
+visualizer = dict(type='OccupancyVisualizer', vis_backends=[dict(type='LocalVisBackend')])
+
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=400, val_interval=400)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2),
+    clip_grad=dict(max_norm=5, norm_type=2),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
+    dict(type='CosineAnnealingLR', eta_min_ratio=0.02, by_epoch=False, begin=20, end=400),
+]
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=25),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=200, max_keep_ckpts=1),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='OccupancyVisualizationHook'),
+)
+custom_hooks = [
+    dict(type='ALOccScheduleHook', denoise=(0, 200)),
+    dict(type='TemporalStateHook'),
+]

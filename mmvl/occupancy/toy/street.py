@@ -1,0 +1,192 @@
+"""What stands and moves in the street, and how one drives through it.
+
+Frame of the street: x along it, y to the left, z up, the ground at z = 0, metres; time in seconds.
+Letters in shapes: M boxes, P points.
+
+The street carries what occupancy models live on. Large vehicles at the kerb hide things on the
+pavement that were to be seen from further back and cannot be guessed: only memory knows of them.
+And every thing is as thick as its kind: who recognises its front knows what is behind it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmvl.occupancy.datasets.classes import OCC3D
+
+ROAD, PAVEMENT = 5.6, 8.8
+"""|y| up to which there is road, and then pavement; terrain beyond."""
+
+LANE = 1.6
+"""|y| of the middle of both lanes; one drives on the right."""
+
+KERB = 4.4
+"""|y| of the vehicles that are parked."""
+
+SIZES = {
+    'car': (4.0, 1.6, 1.6),
+    'bus': (8.0, 2.4, 3.2),
+    'truck': (5.6, 2.4, 2.4),
+    'pedestrian': (0.8, 0.8, 1.6),
+    'barrier': (2.4, 0.8, 0.8),
+    'motorcycle': (1.6, 0.8, 1.6),
+    'vegetation': (1.6, 1.6, 3.2),
+}
+"""Length, width and height."""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """M boxes on the ground at one moment.
+
+    Attributes:
+        centre: (M, 2) x and y.
+        size: (M, 3) length, width, height.
+        yaw: (M,) radians.
+        label: (M,) int64, in Occ3D's numbers.
+        velocity: (M, 2) m/s.
+        shade: (M,), brightness of each.
+    """
+
+    centre: np.ndarray
+    size: np.ndarray
+    yaw: np.ndarray
+    label: np.ndarray
+    velocity: np.ndarray
+    shade: np.ndarray
+
+    def at(self, time: float) -> 'Boxes':
+        """The boxes at another time, in seconds from now."""
+        moved = self.centre + time * self.velocity
+        return Boxes(moved, self.size, self.yaw, self.label, self.velocity, self.shade)
+
+    def near(self, place: np.ndarray, reach: float) -> 'Boxes':
+        """The boxes of which something may lie within so many metres of a place (3,)."""
+        apart = np.linalg.norm(self.centre - place[:2], axis=1)
+        return self.select(apart < reach + np.linalg.norm(self.size[:, :2], axis=1) / 2)
+
+    def select(self, kept: np.ndarray) -> 'Boxes':
+        """Some of the boxes, by mask or number."""
+        return Boxes(**{name: value[kept] for name, value in vars(self).items()})
+
+    def local(self, points: np.ndarray) -> np.ndarray:
+        """Points (P, 3) in the frame of every box, (M, P, 3): its centre on the ground is zero."""
+        ways = points[None, :, :2] - self.centre[:, None]
+        cos, sin = np.cos(self.yaw)[:, None], np.sin(self.yaw)[:, None]
+        x = cos * ways[..., 0] + sin * ways[..., 1]
+        y = cos * ways[..., 1] - sin * ways[..., 0]
+        return np.stack((x, y, np.broadcast_to(points[:, 2], x.shape)), -1)
+
+    def contain(self, points: np.ndarray) -> np.ndarray:
+        """Which box each of P points (P, 3) is in, the last of several; -1 for none."""
+        local, half = self.local(points), self.size[:, None] / 2
+        inside = (local[..., :2] >= -half[..., :2]) & (local[..., :2] < half[..., :2])
+        height = (local[..., 2] >= 0) & (local[..., 2] < self.size[:, None, 2])
+        found = inside.all(-1) & height
+        last = len(found) - 1 - found[::-1].argmax(0)
+        return np.where(found.any(0), last, -1)
+
+
+def ground_class(points: np.ndarray) -> np.ndarray:
+    """Class of the ground under points (P, 2 or 3), (P,) int64."""
+    names = [OCC3D.index(name) for name in ('driveable_surface', 'sidewalk', 'terrain')]
+    return np.array(names)[np.searchsorted([ROAD, PAVEMENT], np.abs(points[:, 1]), 'right')]
+
+
+class _Street:
+    """Collects boxes; everything is drawn from one generator."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.rows: list[tuple] = []
+
+    def add(
+        self,
+        name: str,
+        x: float,
+        y: float,
+        size: tuple[float, float, float] | None = None,
+        speed: float = 0.0,
+        across: float = 0.0,
+    ) -> None:
+        label = OCC3D.index(name)
+        shade = self.rng.uniform(0.8, 1.2)
+        self.rows.append(((x, y), size or SIZES[name], 0.0, label, (speed, across), shade))
+
+    def build(self) -> Boxes:
+        parts = [np.array(each) for each in zip(*self.rows, strict=True)]
+        return Boxes(*parts)
+
+
+def draw_street(length: float, rng: np.random.Generator) -> Boxes:
+    """Draw the boxes at time 0.
+
+    Args:
+        length: the street goes from 20 m behind zero to this far in front of it.
+        rng: everything is drawn from it.
+    """
+    street = _Street(rng)
+    for side in (-1, 1):
+        _houses(street, side, length)
+        x = float(-20 + rng.uniform(0, 4))
+        while x < length:
+            kind = str(rng.choice(['bus', 'truck', 'car', ''], p=[0.2, 0.25, 0.3, 0.25]))
+            stretch = SIZES[kind][0] if kind else 4.0
+            if kind:
+                street.add(kind, x + stretch / 2, side * KERB)
+            _pavement(street, side, x, stretch)
+            x += stretch + float(rng.uniform(1.6, 4))
+    # both lanes: somebody ahead at about one's own speed, and oncoming traffic
+    street.add('car', rng.uniform(7, 10), -LANE, speed=rng.uniform(3.5, 5.5))
+    for x in np.arange(rng.uniform(15, 30), 3 * length, rng.uniform(20, 35)).tolist():
+        street.add(str(rng.choice(['car', 'motorcycle'])), x, LANE, speed=-rng.uniform(4, 6))
+    return street.build()
+
+
+def _houses(street: _Street, side: int, length: float) -> None:
+    """A row of houses behind the pavement, with trees in the gaps."""
+    rng, x = street.rng, -20.0
+    while x < length:
+        front, wide = rng.uniform(4, 9), rng.uniform(3.2, 4.8)
+        if rng.random() < 0.6:
+            size = (front, wide, rng.uniform(3.2, 5.6))
+            street.add('manmade', x + front / 2, side * (9.6 + wide / 2), size)
+        else:
+            for offset in np.arange(1.2, front, 3.2).tolist():
+                street.add('vegetation', x + offset, side * rng.uniform(9.8, 11.6))
+        x += float(front + rng.uniform(0.8, 2.4))
+
+
+def _pavement(street: _Street, side: int, x: float, stretch: float) -> None:
+    """Up to three things on the pavement, beside or behind what is parked there."""
+    rng = street.rng
+    for place in np.linspace(x, x + stretch, 3, endpoint=False) + stretch / 6:
+        kind = str(rng.choice(['pedestrian', 'barrier', 'motorcycle', '']))
+        if kind:
+            walks = rng.uniform(-1, 1) if kind == 'pedestrian' and rng.random() < 0.3 else 0.0
+            y = side * rng.uniform(6.2, 8.2)
+            street.add(kind, float(place + rng.uniform(-0.4, 0.4)), y, speed=walks)
+
+
+def ego_pose(time: float, speed: float, sway: float, phase: float) -> np.ndarray:
+    """Pose (4, 4) of the ego vehicle in the street: in the right lane, weaving a little.
+
+    Args:
+        time: seconds.
+        speed: m/s along the street.
+        sway: amplitude across it, metres; the period is 24 m.
+        phase: radians.
+    """
+    x = speed * time
+    wave = 2 * np.pi / 24
+    y = -LANE + sway * np.sin(wave * x + phase)
+    yaw = np.arctan(sway * wave * np.cos(wave * x + phase))
+    return pose_about_z(yaw, (x, y, 0.0))
+
+
+def pose_about_z(yaw: float, translation: tuple[float, float, float]) -> np.ndarray:
+    """Pose (4, 4) that turns about z and then moves."""
+    pose = np.eye(4)
+    pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+    pose[:3, 3] = translation
+    return pose
