@@ -237,9 +237,13 @@ def read_pins(file: Path) -> dict[str, str]:
 
 def fingerprint() -> dict[str, str]:
     """Hash everything that decides what is installed."""
-    files = ('constraints.txt', 'setup.py', 'tools/setup_env.py')
-    content = b'\0'.join((ROOT / name).read_bytes() for name in files)
-    wish = '|'.join(os.environ.get(n, '') for n in ('MMVL_FORCE_CUDA', 'TORCH_CUDA_ARCH_LIST'))
+    files = [ROOT / name for name in ('constraints.txt', 'setup.py', 'tools/setup_env.py')]
+    # the operators, which the installation compiles
+    files.append(ROOT / 'mmvl' / 'ops' / '_build.py')
+    files += sorted(file for file in (ROOT / 'mmvl' / 'ops' / 'csrc').rglob('*') if file.is_file())
+    content = b'\0'.join(file.read_bytes() for file in files)
+    wishes = ('MMVL_WITH_OPS', 'MMVL_FORCE_CUDA', 'TORCH_CUDA_ARCH_LIST')
+    wish = '|'.join(os.environ.get(name, '') for name in wishes)
     # A moved checkout needs its editable install redone.
     return {'hash': hashlib.sha256(content + wish.encode() + str(ROOT).encode()).hexdigest()}
 

@@ -115,7 +115,17 @@ def _operators() -> list[Finding]:
     wants_cuda = cuda == 'not available' and _has_cuda()
     remedy = "built without CUDA: 'make clean env' on this machine builds it" if wants_cuda else ''
     built_for = 'CPU' if cuda == 'not available' else f'CPU and CUDA {cuda}'
-    return [Finding('operators', 'mmcv.ops', f'built for {built_for}', remedy)]
+    own = importlib.import_module('mmvl.ops').info()['compiled for']
+    compiled = own if own.startswith(('CPU', 'CUDA')) else 'nothing: plain PyTorch is used'
+    return [
+        Finding('operators', 'mmcv.ops', f'built for {built_for}', remedy),
+        Finding(
+            'operators',
+            'mmvl.ops',
+            f'built for {compiled}',
+            '' if compiled == own else 'mmvl ops build',
+        ),
+    ]
 
 
 def _has_cuda() -> bool:
