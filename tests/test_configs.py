@@ -133,7 +133,9 @@ def meta_model(settings: dict[str, Any]) -> torch.nn.Module:
 
     mmdet's Swin reads numbers from a tensor, which therefore is a real one.
     """
-    real = patch.object(torch, 'linspace', partial(torch.linspace, device='cpu'))
+    swin = settings.get('backbone', {}).get('type') == 'mmdet.SwinTransformer'
+    device = 'cpu' if swin else 'meta'
+    real = patch.object(torch, 'linspace', partial(torch.linspace, device=device))
     with real, torch.device('meta'), DefaultScope.overwrite_default_scope('mmvl'):
         return MODELS.build(settings)
 

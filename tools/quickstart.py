@@ -20,6 +20,14 @@ WORLD = Path('data/toy_hoi')
 SETTINGS = {'uc': 'unseen combinations', 'ua': 'unseen actions'}
 SHOWN = ('Epoch(train)', 'Epoch(val)', 'Epoch(test)', 'toy teacher: ', 'toy start: ', 'images in ')
 
+PROGRAM = """
+import json, sys
+from mmvl.cli.main import main
+for arguments in json.loads(sys.argv[1]):
+    if code := main(arguments):
+        sys.exit(code)
+"""
+
 _printing = threading.Lock()
 
 
@@ -36,9 +44,19 @@ def mmvl(label: str, *arguments: str) -> None:
     Raises:
         SystemExit: the command failed; its last lines are shown.
     """
-    say(f'[{label}] $ mmvl {" ".join(arguments)}')
+    run_commands(label, [list(arguments)])
+
+
+def run_commands(label: str, commands: list[list[str]]) -> None:
+    """Run ``mmvl`` commands after each other in one process, which loads everything only once.
+
+    Raises:
+        SystemExit: one of them failed; its last lines are shown.
+    """
+    for arguments in commands:
+        say(f'[{label}] $ mmvl {" ".join(arguments)}')
     process = subprocess.Popen(
-        [sys.executable, '-m', 'mmvl.cli.main', *arguments],
+        [sys.executable, '-c', PROGRAM, json.dumps(commands)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -52,7 +70,7 @@ def mmvl(label: str, *arguments: str) -> None:
             say(f'[{label}] {line.split(" - INFO - ")[-1].strip()[:150]}')
     if process.wait():
         say('\n'.join(lines[-20:]))
-        raise SystemExit(f'[{label}] failed: mmvl {" ".join(arguments)}')
+        raise SystemExit(f'[{label}] failed: mmvl {" ".join(map(" ".join, commands))}')
 
 
 def train(setting: str, kind: str, seed: int) -> None:

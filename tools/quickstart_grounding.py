@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from quickstart import ROOT, mmvl, say
+from quickstart import ROOT, mmvl, run_commands, say
 
 WORLD = Path('data/toy_rec')
 CONFIG = 'configs/vg_law/toy.py'
@@ -33,19 +33,13 @@ def train(variant: str, seed: int) -> None:
     options = ('--cfg-options', f'model.variant={variant}')
     mmvl(label, 'train', CONFIG, '--seed', str(seed), '--work-dir', str(folder), *options)
     checkpoint = (ROOT / folder / 'last_checkpoint').read_text().strip()
+    tests = []
     for split in SPLITS:
         out = str(folder / split)
-        mmvl(
-            f'{label} {split}',
-            'test',
-            CONFIG,
-            checkpoint,
-            '--work-dir',
-            out,
-            *(('--show-dir', f'{out}/pictures') if (variant, split) == SHOWN else ()),
-            *options,
-            f'test_dataloader.dataset.split={split}',
-        )
+        show = ('--show-dir', f'{out}/pictures') if (variant, split) == SHOWN else ()
+        chosen = f'test_dataloader.dataset.split={split}'
+        tests.append(['test', CONFIG, checkpoint, '--work-dir', out, *show, *options, chosen])
+    run_commands(label, tests)
 
 
 def scores(variant: str, seed: int, split: str) -> tuple[float, float]:
