@@ -259,6 +259,9 @@ def _drawn(
 ) -> tuple[np.ndarray, float | None]:
     """A frame with its mask, and with box and score where it is predicted; and the score."""
     frame = frames[index]
+    # on a frame of 64 pixels the score would hide what it belongs to
+    scale = -(-STRIP_WIDTH // (2 * max(frame.shape[:2])))
+    frame = frame.repeat(scale, 0).repeat(scale, 1)
     place = index
     if len(masks) == 1 and len(frames) > 1:
         if index != sample.get('target'):
