@@ -14,13 +14,13 @@ default_hooks = dict(
     visualization=dict(type='ReferringVisualizationHook'),
 )
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=3)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=5, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2, fused=True),
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2),
     clip_grad=dict(max_norm=1.0, norm_type=2),
     # the backbone knows things already, everything else starts anew
     paramwise_cfg=dict(custom_keys=dict(visual_encoder=dict(lr_mult=0.2))),
