@@ -246,7 +246,8 @@ def test_f29_refs_with_code_or_larger_than_they_look(read_refs, name):
     assert str(folder) in message
     assert len(message.splitlines()) <= 3
     assert results[name]['grown'] < 200 * MB
-    assert results[name]['seconds'] < 5
+    # a reader that followed them would never end
+    assert results[name]['seconds'] < 60
     if name.startswith('code'):
         assert "mkdir', which is code" in message
     assert not (folder / 'ran').exists()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.backbones.resnet import BasicBlock
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
 
 from mmvl.registry import MODELS
 
@@ -277,12 +277,12 @@ class BlockStack(nn.Module):
 
 
 class OpenBlock(BasicBlock):
-    """Residual block of mmdet that is given its shortcut."""
+    """Residual block of torchvision that is given its shortcut."""
 
     def forward(self, x: Tensor, identity: Tensor) -> Tensor:
         """Map (B * N, in_channels, h, w) and a shortcut (B * N, C, h, w) to its shape."""
-        x = self.relu(self.norm1(self.conv1(x)))
-        return self.relu(self.norm2(self.conv2(x)) + identity)
+        x = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(x)) + identity)
 
 
 class ASPP(nn.Module):

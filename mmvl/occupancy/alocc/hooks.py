@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
-from mmdet.models.layers import ExpMomentumEMA
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import ExponentialMovingAverage, is_model_wrapper
 from mmengine.runner import Runner
+from torch import Tensor
 
 from mmvl.registry import HOOKS, MODELS
 
@@ -99,20 +99,27 @@ class TemporalStateHook(Hook):
 
 
 @MODELS.register_module()
-class WarmExpMomentumEMA(ExpMomentumEMA):
+class WarmExpMomentumEMA(ExponentialMovingAverage):
     """Averaged weights that begin as if they had been averaged before.
 
-    The share of the new weights is (1 - m) exp(-n / gamma) + m after n averages.
+    The share of the new weights is (1 - m) exp(-n / gamma) + m in the n-th average.
 
     Args:
-        args: as for mmdet's ExpMomentumEMA.
+        args: as for MMEngine's ExponentialMovingAverage.
+        gamma: how many averages the large shares of the beginning last.
         start: averages that count as done.
         kwargs: likewise.
     """
 
-    def __init__(self, *args: Any, start: int = 0, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, gamma: int = 2000, start: int = 0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.gamma = gamma
         self.steps += start
+
+    def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:
+        """Move an average towards the new weights."""
+        share = (1 - self.momentum) * math.exp(-(1 + float(steps)) / self.gamma) + self.momentum
+        averaged_param.lerp_(source_param, share)
 
 
 def half_cosine(iteration: int, first: int, last: int) -> float:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch.nn.functional as F
-from mmdet.models.backbones import ResNet
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -34,7 +33,7 @@ class CustomFPN(BaseModule):
         return self.output_conv(x)
 
 
-def first_stage(backbone: ResNet, images: Tensor) -> Tensor:
+def first_stage(backbone: nn.Module, images: Tensor) -> Tensor:
     """Run the stem and the first stage of a ResNet alone.
 
     Args:

@@ -9,10 +9,10 @@ from typing import Any, Final
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmdet.models.backbones.resnet import BasicBlock
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from torchvision.models.resnet import BasicBlock
 
 from mmvl.registry import MODELS
 
@@ -114,7 +114,7 @@ class VoxelResNet(BaseModule):
 
 @MODELS.register_module()
 class BEVResNet(VoxelResNet):
-    """The same over a bird's-eye view (B, in_channels, Y, X), with mmdet's blocks.
+    """The same over a bird's-eye view (B, in_channels, Y, X), with torchvision's blocks.
 
     The first shortcut of a stage is a 3 x 3 convolution with bias and without a norm.
 
