@@ -1,6 +1,7 @@
 """What ALOcc makes of single images: features at stride 16, and at stride 4 for stereo."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -33,7 +34,7 @@ class CustomFPN(BaseModule):
         return self.output_conv(x)
 
 
-def first_stage(backbone: nn.Module, images: Tensor) -> Tensor:
+def first_stage(backbone: Any, images: Tensor) -> Tensor:
     """Run the stem and the first stage of a ResNet alone.
 
     Args:
