@@ -38,7 +38,7 @@ class OccupancyInferencer(Inferencer):
 
     Raises:
         FileNotFoundError: there is no such config, info file or image.
-        OccupancyDataError: the info file is damaged or of another form.
+        AnnotationError: the info file is damaged or of another form.
         ValueError: the config has no model or no test pipeline that begins with the loader.
         CheckpointError: the weights are missing, refused, or those of another model.
     """

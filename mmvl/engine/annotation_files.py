@@ -1,7 +1,11 @@
 """What the readers of annotation files of all wings need."""
 
 import reprlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
+
+SEE_CHECK = '`mmvl data check CONFIG` lists all that is wrong'
 
 
 class _Short(reprlib.Repr):
@@ -47,3 +51,43 @@ def existing(path: str | Path, layout: str) -> Path:
             'What to do: set data_root (such as --cfg-options data_root=YOUR/PATH) or ann_file.'
         )
     return file
+
+
+class AnnotationError(ValueError):
+    """An annotation file does not hold what its form promises; the message says where.
+
+    Attributes:
+        kind: what is wrong, the same words for the same mistake, such as 'malformed entry',
+            'empty sentence', 'zero frames', 'missing camera', 'broken quaternion', 'other grid'.
+        file: the file.
+        where: entry and field in it.
+        detail: what is there, and what was expected.
+    """
+
+    kind = 'unreadable annotation'
+    file = ''
+    where = ''
+    detail = ''
+
+
+Handler = Callable[[AnnotationError], object]
+"""What a reader does with a fault; where that returns, the reader goes on behind the entry."""
+
+
+def fault(
+    kind: str,
+    file: str | Path,
+    where: str,
+    detail: str,
+    remedy: str = f'correct or remove it; {SEE_CHECK}',
+) -> AnnotationError:
+    """Make the error of one field."""
+    place = f'{file}, {where}' if where else f'{file}'
+    error = AnnotationError(f'{place}: {detail}.\nWhat to do: {remedy}.')
+    error.kind, error.file, error.where, error.detail = kind, str(file), where, detail
+    return error
+
+
+def stop(error: AnnotationError) -> NoReturn:
+    """Handle a fault by raising it, which ends the reading."""
+    raise error

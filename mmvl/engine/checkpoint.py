@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy._core.multiarray as core
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, print_log
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -113,6 +113,25 @@ def save_safetensors(
     # Tied weights share storage, which the format refuses; a copy costs disk, not correctness.
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     write_atomically(path, lambda tmp: save_file(tensors, tmp, dict(metadata or {})))
+
+
+def save_converted(
+    ours: Mapping[str, Tensor], number: int, method: str, source: str | Path, target: str | Path
+) -> None:
+    """Write the result of a conversion, noting in it whose it was, and say so.
+
+    Args:
+        ours: our names -> tensors.
+        number: how many tensors were read.
+        method: that the conversion is of.
+        source: the file that was read.
+        target: the safetensors file to make.
+
+    Raises:
+        OSError: the disk refused; an older file of that name is untouched.
+    """
+    save_safetensors(ours, target, metadata={'method': method, 'source': Path(source).name})
+    print_log(f'{number} tensors read, {len(ours)} written: {target}', 'current')
 
 
 def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmvl.cli.errors import describe
-from mmvl.occupancy.datasets import NuScenesOccupancyDataset, OccupancyDataError, read_labels
+from mmvl.occupancy.datasets import AnnotationError, NuScenesOccupancyDataset, read_labels
 from mmvl.occupancy.datasets.points import read_point_classes, read_points
 
 GRID = (8, 6, 4)
@@ -90,7 +90,7 @@ FAULTS = {
 def test_a_faulty_frame_is_named(tree, make_infos, change):
     kind, message = FAULTS[change]
     file = make_infos(change)
-    with pytest.raises(OccupancyDataError, match=message) as caught:
+    with pytest.raises(AnnotationError, match=message) as caught:
         build(tree, file)
     assert caught.value.kind == kind and str(caught.value).startswith(f'{file}, infos[')
     assert '\nWhat to do: ' in describe(caught.value)
@@ -101,11 +101,11 @@ def test_a_faulty_frame_is_named(tree, make_infos, change):
 
 
 def test_infos_of_another_version(tree, tmp_path):
-    with pytest.raises(OccupancyDataError, match="version 'v1.0-test', expected 'v1.0-trainval'"):
+    with pytest.raises(AnnotationError, match="version 'v1.0-test', expected 'v1.0-trainval'"):
         build(tree, 'bevdet.pkl', version='v1.0-trainval')
     newer = tmp_path / 'newer.pkl'
     newer.write_bytes(pickle.dumps({'data_list': [], 'metainfo': {}}))
-    with pytest.raises(OccupancyDataError, match='mmdetection3d 1.x') as caught:
+    with pytest.raises(AnnotationError, match='mmdetection3d 1.x') as caught:
         build(tree, str(newer))
     assert caught.value.kind == 'other version'
     report = NuScenesOccupancyDataset.check(ann_file=str(newer))
@@ -120,7 +120,7 @@ class Evil:
 def test_info_files_run_nothing(tree, tmp_path):
     file = tmp_path / 'evil.pkl'
     file.write_bytes(pickle.dumps({'infos': [Evil()], 'metadata': {}}))
-    with pytest.raises(OccupancyDataError, match='which is code and not data'):
+    with pytest.raises(AnnotationError, match='which is code and not data'):
         build(tree, str(file))
 
 
@@ -136,36 +136,34 @@ def test_missing_files_are_named(tree, tmp_path):
 
 def test_labels_of_another_grid(tree):
     path = tree / 'gts/scene-0001/sample12/labels.npz'
-    with pytest.raises(
-        OccupancyDataError, match='another grid: 8 x 6 x 4 voxels, .* 200 x 200 x 1'
-    ):
+    with pytest.raises(AnnotationError, match='another grid: 8 x 6 x 4 voxels, .* 200 x 200 x 1'):
         read_labels(path, 'occ3d', (200, 200, 16))
     # the same number of voxels in another order is another grid too
-    with pytest.raises(OccupancyDataError) as caught:
+    with pytest.raises(AnnotationError) as caught:
         read_labels(path, 'occ3d', (6, 8, 4))
     assert caught.value.kind == 'other grid' and "set 'grid'" in str(caught.value)
     listed = tree / 'gts_surroundocc/samples/sample12.pcd.bin.npy'
-    with pytest.raises(OccupancyDataError, match='another grid: 8 x 6 x 4'):
+    with pytest.raises(AnnotationError, match='another grid: 8 x 6 x 4'):
         read_labels(listed, 'surroundocc', (4, 6, 4))
 
 
 def test_labels_of_another_kind(tree, tmp_path):
-    with pytest.raises(OccupancyDataError, match="no array 'flow'; found semantics"):
+    with pytest.raises(AnnotationError, match="no array 'flow'; found semantics"):
         read_labels(tree / 'gts/scene-0001/sample12/labels.npz', 'openocc', GRID)
-    with pytest.raises(OccupancyDataError, match='there is no such file') as caught:
+    with pytest.raises(AnnotationError, match='there is no such file') as caught:
         read_labels(tmp_path / 'labels.npz', 'occ3d', GRID)
     assert caught.value.kind == 'missing labels'
     (tmp_path / 'cut.npz').write_bytes(
         (tree / 'gts/scene-0001/sample12/labels.npz').read_bytes()[:200]
     )
-    with pytest.raises(OccupancyDataError, match='damaged'):
+    with pytest.raises(AnnotationError, match='damaged'):
         read_labels(tmp_path / 'cut.npz', 'occ3d', GRID)
     masks = {'mask_camera': np.ones(GRID), 'mask_lidar': np.ones(GRID)}
     np.savez(tmp_path / 'classes.npz', semantics=np.full(GRID, 40, np.uint8), **masks)
-    with pytest.raises(OccupancyDataError, match='class 40, expected 0 to 17 or 255'):
+    with pytest.raises(AnnotationError, match='class 40, expected 0 to 17 or 255'):
         read_labels(tmp_path / 'classes.npz', 'occ3d', GRID)
     np.savez(tmp_path / 'pickle.npz', semantics=np.array([Evil()], object), **masks)
-    with pytest.raises(OccupancyDataError, match='damaged'):
+    with pytest.raises(AnnotationError, match='damaged'):
         read_labels(tmp_path / 'pickle.npz', 'occ3d', GRID)
 
 
@@ -173,18 +171,18 @@ def test_point_clouds(tree, tmp_path):
     good = tree / 'samples/LIDAR_TOP/sample00.pcd.bin'
     assert read_points(good).shape == (200, 5)
     (tmp_path / 'empty.bin').touch()
-    with pytest.raises(OccupancyDataError, match='empty.bin: the point cloud is empty') as caught:
+    with pytest.raises(AnnotationError, match='empty.bin: the point cloud is empty') as caught:
         read_points(tmp_path / 'empty.bin')
     assert caught.value.kind == 'empty point cloud'
     (tmp_path / 'cut.bin').write_bytes(good.read_bytes()[:-4])
-    with pytest.raises(OccupancyDataError, match='3,996 bytes are no whole number of points'):
+    with pytest.raises(AnnotationError, match='3,996 bytes are no whole number of points'):
         read_points(tmp_path / 'cut.bin')
     np.full((3, 5), np.nan, np.float32).tofile(tmp_path / 'nan.bin')
-    with pytest.raises(OccupancyDataError, match='not finite'):
+    with pytest.raises(AnnotationError, match='not finite'):
         read_points(tmp_path / 'nan.bin')
-    with pytest.raises(OccupancyDataError, match='no such file.\nWhat to do: set data_root'):
+    with pytest.raises(AnnotationError, match='no such file.\nWhat to do: set data_root'):
         read_points(tmp_path / 'gone.bin')
-    with pytest.raises(OccupancyDataError, match='200 values of uint8, expected 7 integers'):
+    with pytest.raises(AnnotationError, match='200 values of uint8, expected 7 integers'):
         read_point_classes(tree / 'lidar_seg/sample00.npz', 7)
 
 

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 from torch import Tensor
 
-from mmvl.engine.checkpoint import load_checkpoint_file, save_safetensors, state_dict_of
+from mmvl.engine.checkpoint import load_checkpoint_file, save_converted, state_dict_of
 from mmvl.engine.pickles import read_pickle
 
 # Released (MindSpore) prefix -> ours.
@@ -149,8 +148,7 @@ def convert_file(method: str, source: str | Path, target: str | Path) -> None:
     pickled = Path(source).suffix == '.pkl'
     state = _read_arrays(source) if pickled else state_dict_of(load_checkpoint_file(source))
     ours = CONVERTERS[method](state)
-    save_safetensors(ours, target, metadata={'method': method, 'source': Path(source).name})
-    print_log(f'{len(state)} tensors read, {len(ours)} written: {target}', 'current')
+    save_converted(ours, len(state), method, source, target)
 
 
 def _read_arrays(source: str | Path) -> dict[str, Tensor]:

@@ -3,10 +3,9 @@
 import re
 from pathlib import Path
 
-from mmengine.logging import print_log
 from torch import Tensor
 
-from mmvl.engine.checkpoint import load_checkpoint_file, save_safetensors
+from mmvl.engine.checkpoint import load_checkpoint_file, save_converted
 from mmvl.hoi.vocabulary import COCO_IDS
 
 PREFIXES = (
@@ -119,5 +118,4 @@ def convert_file(method: str, source: str | Path, target: str | Path) -> None:
             f'is it a released {method} file?'
         )
     ours = CONVERTERS[method](checkpoint['model'])
-    save_safetensors(ours, target, metadata={'method': method, 'source': Path(source).name})
-    print_log(f'{len(checkpoint["model"])} tensors read, {len(ours)} written: {target}', 'current')
+    save_converted(ours, len(checkpoint['model']), method, source, target)

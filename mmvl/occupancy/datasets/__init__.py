@@ -1,7 +1,8 @@
 """Occupancy labels on nuScenes, in the files of their releases."""
 
+from mmvl.engine.annotation_files import AnnotationError
+
 from .classes import MOVABLE, OCC3D, OCC3D_TO_OPENOCC, OPENOCC, OPENOCC_TO_OCC3D
-from .fields import OccupancyDataError
 from .infos import CAMERAS, read_infos
 from .labels import FORMS, read_labels
 from .nuscenes import NuScenesOccupancyDataset, sequence_starts
@@ -16,7 +17,7 @@ __all__ = [
     'OPENOCC',
     'OPENOCC_TO_OCC3D',
     'NuScenesOccupancyDataset',
-    'OccupancyDataError',
+    'AnnotationError',
     'ray_origins',
     'read_infos',
     'read_labels',

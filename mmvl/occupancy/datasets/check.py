@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmvl.engine.annotation_files import AnnotationError
 from mmvl.engine.data_check import Problem, Report
 from mmvl.engine.images import check_images, missing_files
 
-from .fields import OccupancyDataError
 from .infos import Frame
 from .labels import FORMS, label_path, read_labels, read_ray_mask
 from .points import read_points
@@ -30,10 +30,10 @@ def check_occupancy(dataset: 'NuScenesOccupancyDataset', images: bool) -> Report
         images: whether to look at all files; the info file alone otherwise.
     """
     report = Report(dataset.ann_file)
-    faults: list[OccupancyDataError] = []
+    faults: list[AnnotationError] = []
     try:
         frames = dataset.frames(faults.append)
-    except (OSError, OccupancyDataError) as error:
+    except (OSError, AnnotationError) as error:
         kind = getattr(error, 'kind', 'missing annotation')
         detail = getattr(error, 'detail', '') or str(error).splitlines()[0].removesuffix('.')
         report.problems.append(Problem(kind, dataset.ann_file, '', detail))
@@ -84,7 +84,7 @@ def _cloud_problems(
     for frame in frames:
         try:
             read_points(dataset.lidar_file(frame))
-        except OccupancyDataError as error:
+        except AnnotationError as error:
             yield Problem(error.kind, error.file, frame.where, error.detail)
 
 
@@ -100,7 +100,7 @@ def _label_problems(
             if dataset.ray_mask_root:
                 mask = label_path(frame, dataset.labels, Path(dataset.ray_mask_root))
                 read_ray_mask(mask, dataset.grid)
-        except OccupancyDataError as error:
+        except AnnotationError as error:
             yield Problem(error.kind, error.file, frame.where, error.detail)
             continue
         numbers, counts = np.unique(labels['gt_semantics'], return_counts=True)

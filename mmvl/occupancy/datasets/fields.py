@@ -1,64 +1,21 @@
 """Fields of the annotation files: each is what it should be, or an error says which one is not."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from mmvl.engine.annotation_files import shown
-
-SEE_CHECK = '`mmvl data check CONFIG` lists all that is wrong'
+from mmvl.engine.annotation_files import fault, shown
 
 UNIT = 1e-3
 """How far the length of a quaternion may be from 1."""
-
-
-class OccupancyDataError(ValueError):
-    """A file of an occupancy dataset does not hold what its form promises.
-
-    Attributes:
-        kind: what is wrong, the same words for the same mistake, such as 'missing camera', 'broken
-            quaternion', 'other grid', 'other version', 'empty point cloud', 'malformed entry'.
-        file: the file.
-        where: entry and field in it.
-        detail: what is there, and what was expected.
-    """
-
-    kind = 'unreadable annotation'
-    file = ''
-    where = ''
-    detail = ''
-
-
-Handler = Callable[[OccupancyDataError], object]
-"""What a reader does with a fault; where that returns, the reader goes on behind the entry."""
-
-
-def fault(
-    kind: str,
-    file: str | Path,
-    where: str,
-    detail: str,
-    remedy: str = f'correct or remove it; {SEE_CHECK}',
-) -> OccupancyDataError:
-    """Make the error of one field."""
-    place = f'{file}, {where}' if where else f'{file}'
-    error = OccupancyDataError(f'{place}: {detail}.\nWhat to do: {remedy}.')
-    error.kind, error.file, error.where, error.detail = kind, str(file), where, detail
-    return error
-
-
-def stop(error: OccupancyDataError) -> NoReturn:
-    """Handle a fault by raising it, which ends the reading."""
-    raise error
 
 
 def get(entry: dict[str, Any], key: str, file: str | Path, where: str) -> Any:
     """``entry[key]``.
 
     Raises:
-        OccupancyDataError: there is no such key.
+        AnnotationError: there is no such key.
     """
     if not isinstance(entry, dict) or key not in entry:
         found = sorted(map(str, entry)) if isinstance(entry, dict) else type(entry).__name__
@@ -82,7 +39,7 @@ def numbers(
     """``entry[key]`` as finite float64 of a shape.
 
     Raises:
-        OccupancyDataError: it is missing, of another shape, or not finite.
+        AnnotationError: it is missing, of another shape, or not finite.
     """
     value = get(entry, key, file, where)
     try:
@@ -103,7 +60,7 @@ def pose(entry: dict[str, Any], name: str, file: str | Path, where: str) -> np.n
         (4, 4) float64, homogeneous.
 
     Raises:
-        OccupancyDataError: one of them is missing, or the quaternion is none of a rotation.
+        AnnotationError: one of them is missing, or the quaternion is none of a rotation.
     """
     key = f'{name}_rotation'
     value = get(entry, key, file, where)

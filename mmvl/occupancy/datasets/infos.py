@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from mmvl.engine.annotation_files import existing, shown
+from mmvl.engine.annotation_files import SEE_CHECK, AnnotationError, Handler, existing, fault, shown
 from mmvl.engine.pickles import PickleError, read_pickle
 
-from .fields import SEE_CHECK, Handler, OccupancyDataError, fault, get, numbers, pose, text
+from .fields import get, numbers, pose, text
 
 CAMERAS = (
     *('CAM_FRONT_LEFT', 'CAM_FRONT', 'CAM_FRONT_RIGHT'),
@@ -92,14 +92,14 @@ def read_infos(
 
     Raises:
         FileNotFoundError: there is no such file.
-        OccupancyDataError: the file as a whole cannot be used.
+        AnnotationError: the file as a whole cannot be used.
     """
     infos = _load(path, version)
     frames = []
     for number, info in enumerate(infos):
         try:
             frames.append(_frame(info, cameras, path, f'infos[{number}]'))
-        except OccupancyDataError as error:
+        except AnnotationError as error:
             handler(error)
     return in_order(frames, path, handler)
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from mmvl.engine.annotation_files import AnnotationError, fault
+
 from .classes import OCC3D, OPENOCC
-from .fields import OccupancyDataError, fault
 from .infos import Frame
 
 Grid = tuple[int, int, int]
@@ -89,7 +90,7 @@ def read_labels(
         bool and ``gt_flow`` (X, Y, Z, 2) float32. A list of voxels has masks that are all True.
 
     Raises:
-        OccupancyDataError: the file is missing or damaged, lacks an array, or has another grid.
+        AnnotationError: the file is missing or damaged, lacks an array, or has another grid.
     """
     known = FORMS[form]
     if known.order is not None:
@@ -109,7 +110,7 @@ def read_arrays(path: str | Path, arrays: Arrays, grid: Grid) -> dict[str, np.nd
     """Read arrays of an ``.npz`` file; integers become int64, masks bool, real numbers float32.
 
     Raises:
-        OccupancyDataError: the file is missing or damaged, lacks an array, or has another grid.
+        AnnotationError: the file is missing or damaged, lacks an array, or has another grid.
     """
     content = _load(path, arrays)
     found = {}
@@ -138,7 +139,7 @@ def _load(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]:
                     detail = f"no array '{name}'; found {', '.join(content) or 'none'}"
                     raise fault('malformed labels', path, name, detail, _REMEDY)
             return {name: content[name] for name in names}
-    except OccupancyDataError:
+    except AnnotationError:
         raise
     except FileNotFoundError:
         detail, remedy = 'there is no such file', "set 'label_root' to the folder with the scenes"

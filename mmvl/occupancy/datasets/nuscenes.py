@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from mmvl.engine.annotation_files import SEE_CHECK, Handler, stop
 from mmvl.engine.data_check import Report
 from mmvl.engine.images import missing_files
 from mmvl.engine.seeded_dataset import SeededDataset
 from mmvl.registry import DATASETS, TRANSFORMS
 
 from .check import check_occupancy
-from .fields import SEE_CHECK, Handler, stop
 from .infos import CAMERAS, LAYOUT, Frame, read_infos
 from .labels import FORMS, Grid, label_path
 from .origins import LIMIT, MOST, ray_origins
@@ -59,7 +59,7 @@ class NuScenesOccupancyDataset(SeededDataset):
 
     Raises:
         FileNotFoundError: the info file or images are missing.
-        OccupancyDataError: the info file is damaged, or of another form or version.
+        AnnotationError: the info file is damaged, or of another form or version.
         ValueError: an option is out of range.
     """
 
@@ -112,7 +112,7 @@ class NuScenesOccupancyDataset(SeededDataset):
 
         Raises:
             FileNotFoundError: it is missing, or images are.
-            OccupancyDataError: something in it is malformed.
+            AnnotationError: something in it is malformed.
         """
         frames = self.frames(stop)
         if self.pipeline.transforms:

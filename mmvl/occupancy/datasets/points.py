@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .fields import fault
+from mmvl.engine.annotation_files import fault
 
 COLUMNS = 5
 """x, y, z in metres, intensity, number of the ring."""
@@ -15,7 +15,7 @@ def read_points(path: str | Path) -> np.ndarray:
     """Read a point cloud, (P, 5) float32: x, y, z in the LiDAR frame, intensity, ring.
 
     Raises:
-        OccupancyDataError: the file is missing, empty, or no whole number of points.
+        AnnotationError: the file is missing, empty, or no whole number of points.
     """
     remedy = 'fetch the file again; it is needed for the depth of the images in training'
     try:
@@ -43,7 +43,7 @@ def read_point_classes(path: str | Path, count: int) -> np.ndarray:
         count: P.
 
     Raises:
-        OccupancyDataError: the file is missing or damaged, or has not one class a point.
+        AnnotationError: the file is missing or damaged, or has not one class a point.
     """
     remedy = 'make the classes of LiDAR points again, or set lidar_seg_root=None'
     try:

@@ -110,7 +110,7 @@ class LoadLiDARDepth(BaseTransform):
         """Read.
 
         Raises:
-            OccupancyDataError: a file is missing, empty or damaged.
+            AnnotationError: a file is missing, empty or damaged.
         """
         points = read_points(results['lidar_path'])
         classes = None

@@ -48,7 +48,7 @@ class LoadOccupancy(BaseTransform):
         """Read.
 
         Raises:
-            OccupancyDataError: a file is missing or damaged, or has another grid.
+            AnnotationError: a file is missing or damaged, or has another grid.
             KeyError: the labels have no mask as ``supervise`` asks for.
         """
         grid = results['grid']

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from mmengine.fileio import join_path
 
+from mmvl.engine.annotation_files import AnnotationError, Handler, fault
 from mmvl.registry import DATASETS
 from mmvl.video.decode import VideoError, count_frames
 
 from .base import ReferringVideoDataset, Sample
-from .fields import AnnotationError, Handler, fault, file_part, load_json, of_kind, sentence
+from .fields import file_part, load_json, of_kind, sentence
 from .sampling import centred_window, training_clip
 
 SPLITS = ('train', 'test')

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmengine.logging import print_log
 
+from mmvl.engine.annotation_files import SEE_CHECK, AnnotationError, Handler, fault, stop
 from mmvl.engine.data_check import Report
 from mmvl.engine.images import missing_files
 from mmvl.engine.seeded_dataset import SeededDataset
 from mmvl.registry import TRANSFORMS
 
 from .check import check_videos
-from .fields import SEE_CHECK, AnnotationError, Handler, fault, stop
 
 TRIES = 100
 """Samples that are tried in training until the referent is to be seen in one."""

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmvl.engine.annotation_files import AnnotationError
 from mmvl.engine.data_check import Problem, Report
 from mmvl.engine.images import check_images, missing_files
 from mmvl.structures.masks import MaskError
 from mmvl.video.decode import VideoError, iterate_frames
 
-from .fields import AnnotationError
 from .masks import read_a2d, read_ids, read_jhmdb
 
 if TYPE_CHECKING:

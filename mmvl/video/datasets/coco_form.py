@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from mmvl.engine.annotation_files import existing
+from mmvl.engine.annotation_files import existing, fault, stop
 
 from .a2d import SPLITS, A2DSentences
-from .fields import fault, stop
 from .jhmdb import JHMDBSentences
 from .masks import a2d_instances, read_a2d, read_jhmdb
 

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from mmengine.logging import print_log
 
-from mmvl.engine.annotation_files import existing
+from mmvl.engine.annotation_files import existing, fault
 from mmvl.registry import DATASETS
 
 from .base import Counts
-from .fields import fault, get, load_json
+from .fields import get, load_json
 from .youtube_vos import FrameFolders
 
 STREAMS = (

@@ -2,54 +2,12 @@
 
 import json
 import reprlib
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 
-from mmvl.engine.annotation_files import existing
+from mmvl.engine.annotation_files import existing, fault
 
-SEE_CHECK = '`mmvl data check CONFIG` lists all that is wrong'
 REFETCH = 'fetch the file again; it may be cut off, or another file than it says'
-
-
-class AnnotationError(ValueError):
-    """An annotation file does not hold what its form promises; the message says where.
-
-    Attributes:
-        kind: what is wrong, the same words for the same mistake, such as 'malformed entry',
-            'empty sentence', 'zero frames', 'unknown object', 'never visible'.
-        file: the file.
-        where: entry and field in it.
-        detail: what is there, and what was expected.
-    """
-
-    kind = 'unreadable annotation'
-    file = ''
-    where = ''
-    detail = ''
-
-
-Handler = Callable[[AnnotationError], object]
-"""What a reader does with a fault; where that returns, the reader goes on behind the entry."""
-
-
-def fault(
-    kind: str,
-    file: str | Path,
-    where: str,
-    detail: str,
-    remedy: str = f'correct or remove it; {SEE_CHECK}',
-) -> AnnotationError:
-    """Make the error of one field."""
-    place = f'{file}, {where}' if where else f'{file}'
-    error = AnnotationError(f'{place}: {detail}.\nWhat to do: {remedy}.')
-    error.kind, error.file, error.where, error.detail = kind, str(file), where, detail
-    return error
-
-
-def stop(error: AnnotationError) -> NoReturn:
-    """Handle a fault by raising it, which ends the reading."""
-    raise error
 
 
 def load_json(path: str | Path, kind: type, layout: str) -> Any:

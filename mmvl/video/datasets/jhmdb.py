@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from mmengine.fileio import join_path
 
+from mmvl.engine.annotation_files import AnnotationError, Handler, fault
 from mmvl.registry import DATASETS
 
 from .base import Counts, ReferringVideoDataset, Sample
-from .fields import AnnotationError, Handler, fault, file_part, load_json, of_kind, sentence
+from .fields import file_part, load_json, of_kind, sentence
 from .sampling import centred_window
 
 FOLDER = 'jhmdb_sentences'

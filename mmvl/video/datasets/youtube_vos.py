@@ -9,10 +9,11 @@ import numpy as np
 from mmengine.fileio import join_path
 from mmengine.logging import print_log
 
+from mmvl.engine.annotation_files import AnnotationError, Handler, fault
 from mmvl.registry import DATASETS
 
 from .base import Counts, ReferringVideoDataset, Sample
-from .fields import AnnotationError, Handler, fault, file_part, get, load_json, of_kind, sentence
+from .fields import file_part, get, load_json, of_kind, sentence
 from .sampling import training_clip
 
 SPLITS = ('train', 'valid', 'test')

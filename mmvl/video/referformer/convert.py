@@ -3,10 +3,9 @@
 import re
 from pathlib import Path
 
-from mmengine.logging import print_log
 from torch import Tensor
 
-from mmvl.engine.checkpoint import load_checkpoint_file, save_safetensors, state_dict_of
+from mmvl.engine.checkpoint import load_checkpoint_file, save_converted, state_dict_of
 
 # Released pattern -> ours; the first that fits the beginning of a name.
 NAMES = (
@@ -208,6 +207,5 @@ def convert_file(method: str, source: str | Path, target: str | Path) -> None:
         ValueError: a key is not the method's, or the file is refused.
     """
     state = state_dict_of(load_checkpoint_file(source))
-    ours = {name: value.contiguous() for name, value in CONVERTERS[method](state).items()}
-    save_safetensors(ours, target, metadata={'method': method, 'source': Path(source).name})
-    print_log(f'{len(state)} tensors read, {len(ours)} written: {target}', 'current')
+    ours = CONVERTERS[method](state)
+    save_converted(ours, len(state), method, source, target)
