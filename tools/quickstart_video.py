@@ -22,7 +22,7 @@ SHOWN = 'clips'
 """What is drawn."""
 # as many frames a batch as in clips; what is trained frame by frame is run frame by frame
 SINGLE = (
-    'train_dataloader.batch_size=40',
+    'train_dataloader.batch_size=20',
     'train_dataloader.dataset.num_frames=1',
     'train_dataloader.dataset.test_mode=False',
     'model.test_cfg.window=1',
@@ -30,6 +30,7 @@ SINGLE = (
 PRETRAINING = (
     *SINGLE,
     f'load_from={WORLD}/start.safetensors',
+    'train_dataloader.sampler.type=DefaultSampler',
     'train_dataloader.dataset.ann_file=meta_expressions/train/appearance.json',
     'train_cfg.max_epochs=2',
     'train_cfg.val_interval=2',

@@ -7,6 +7,8 @@ _base_ = ['../_base_/datasets/toy_rvos.py', '../_base_/runtime/toy_rvos.py']
 
 model = dict(
     type='ReferFormer',
+    # 48 x 64 pixels need no padding
+    data_preprocessor=dict(type='ClipPreprocessor', divisor=16),
     text_encoder=dict(
         type='RobertaText',
         vocab=_base_.data_root + 'vocab.txt',

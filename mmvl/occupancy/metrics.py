@@ -180,6 +180,7 @@ class RayIoUMetric(_CountingMetric):
             submissions, which averages over all rays of the samples where a class is matched.
         lower: corner of the grid (x, y, z), metres.
         voxel_size: metres.
+        mask: as in :class:`OccupancyMIoU`: only rays that end in it in the labels.
         **kwargs: ``per_class`` adds ``RayIoU@2_<class>``; the rest as in MMEngine's BaseMetric.
 
     Raises:
@@ -194,6 +195,7 @@ class RayIoUMetric(_CountingMetric):
         flow_error: str = 'true_positives',
         lower: Sequence[float] = ray_iou.LOWER,
         voxel_size: float = ray_iou.VOXEL_SIZE,
+        mask: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -201,6 +203,7 @@ class RayIoUMetric(_CountingMetric):
             raise ValueError(f'flow_error is true_positives or all_rays, got {flow_error!r}')
         self.flow = flow
         self.flow_error = flow_error
+        self.mask = mask
         self.grid = {'lower': tuple(lower), 'voxel_size': voxel_size}
 
     def count(self, sample: dict[str, Any]) -> ray_iou.RayCounts:
@@ -214,7 +217,10 @@ class RayIoUMetric(_CountingMetric):
             ray_iou.cast_rays(grid, origins, flow, num_classes=number, **self.grid)  # type: ignore[arg-type]
             for grid, flow in zip((pred, truth), flows, strict=True)
         )
-        counts = ray_iou.count_rays(found, wanted, number, self.movable)
+        mask = None if self.mask is None else _field(sample, f'gt_mask_{self.mask}')
+        if mask is not None:
+            _same_grid(mask, truth, sample)
+        counts = ray_iou.count_rays(found, wanted, number, self.movable, mask)
         if self.flow:
             pred_flow, gt_flow = (_field(sample, f'{side}_flow') for side in ('pred', 'gt'))
             counts.error_voxels, counts.count_voxels = ray_iou.voxel_flow_errors(

@@ -30,11 +30,19 @@ VOXEL_SIZE = 0.4
 
 
 class RayHits(NamedTuple):
-    """Where rays end: ``label`` (R,) int64, ``distance`` (R,) float32 metres, ``flow`` (R, 2)."""
+    """Where R rays end.
+
+    Attributes:
+        label: (R,) int64.
+        distance: (R,) float32 metres.
+        voxel: (R, 3) int64.
+        flow: (R, 2) m/s, or None.
+    """
 
     label: np.ndarray
     distance: np.ndarray
-    flow: np.ndarray | None
+    voxel: np.ndarray
+    flow: np.ndarray | None = None
 
 
 @dataclass
@@ -134,6 +142,7 @@ def cast_rays(
     return RayHits(
         label=semantics[x, y, z].astype(np.int64),
         distance=(distance.float() * voxel_size).numpy(),
+        voxel=voxel.numpy(),
         flow=None if flow is None else flow[x, y, z],
     )
 
@@ -154,6 +163,7 @@ def count_rays(
     truth: RayHits,
     num_classes: int,
     movable: Sequence[int] = (),
+    mask: np.ndarray | None = None,
 ) -> RayCounts:
     """Count one sample; rays that hit nothing in the labels are left out.
 
@@ -162,9 +172,12 @@ def count_rays(
         truth: the same rays through the labels.
         num_classes: K.
         movable: classes whose flow counts, where both sides have flow.
+        mask: (X, Y, Z) bool; rays that end elsewhere in the labels are left out too.
     """
     counts = RayCounts.zeros(num_classes)
     kept = truth.label != num_classes - 1
+    if mask is not None:
+        kept &= mask[tuple(truth.voxel.T)]
     wanted, found = truth.label[kept], prediction.label[kept]
     error = np.abs(prediction.distance[kept] - truth.distance[kept])
     right = wanted == found

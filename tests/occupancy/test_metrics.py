@@ -251,18 +251,40 @@ def test_directions():
 
 def test_distance_must_be_less_than_the_threshold():
     labels = np.array([0, 0, 0, 0])
-    truth = ray_iou.RayHits(labels, np.float32([10, 10, 10, 10]), None)
-    pred = ray_iou.RayHits(labels, np.float32([10.5, 11, 13.9, 6]), None)
+    truth = ray_iou.RayHits(labels, np.float32([10, 10, 10, 10]), np.zeros((4, 3), int))
+    pred = ray_iou.RayHits(labels, np.float32([10.5, 11, 13.9, 6]), np.zeros((4, 3), int))
     counts = ray_iou.count_rays(pred, truth, 17)
     assert counts.matched[:, 0].tolist() == [1, 2, 3]
     assert ray_iou.summarise(counts)['iou'][:, 0].tolist() == [1 / 7, 2 / 6, 3 / 5]
 
 
 def test_rays_into_free_space_cost_nothing():
-    truth = ray_iou.RayHits(np.array([16, 3]), np.float32([5, 5]), None)
-    pred = ray_iou.RayHits(np.array([3, 3]), np.float32([5, 5]), None)
+    truth = ray_iou.RayHits(np.array([16, 3]), np.float32([5, 5]), np.zeros((2, 3), int))
+    pred = ray_iou.RayHits(np.array([3, 3]), np.float32([5, 5]), np.zeros((2, 3), int))
     counts = ray_iou.count_rays(pred, truth, 17)
     assert counts.predicted[3] == 1 and ray_iou.summarise(counts)['iou'][0, 3] == 1
+
+
+def test_rays_that_end_outside_of_a_mask_drop_out():
+    grid = np.full((10, 10, 4), FREE)
+    grid[8], grid[:, 8] = 3, 5
+    pred = grid.copy()
+    pred[:, 8] = 4
+    sample = {
+        'sample_index': 0,
+        'pred_semantics': pred,
+        'gt_semantics': grid,
+        'gt_mask_occluded': grid == 3,
+        'ray_origins': np.array([[2.5, 2.5, 2.0]]),
+    }
+    metric = RayIoUMetric(lower=(0, 0, 0), voxel_size=1.0, mask='occluded')
+    metric.dataset_meta = {'classes': OCC3D}
+    counts = metric.count(sample)
+    assert counts.truth[3] == counts.matched[0, 3] > 0
+    assert counts.truth.sum() == counts.truth[3] and counts.predicted[4] == 0
+    del sample['gt_mask_occluded']
+    with pytest.raises(KeyError, match='gt_mask_occluded'):
+        metric.count(sample)
 
 
 def test_registered():

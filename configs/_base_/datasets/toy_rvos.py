@@ -11,11 +11,12 @@ train_pipeline = [
 test_pipeline = [dict(type='LoadClip'), dict(type='PackClip', original_masks=True)]
 dataset = dict(type='RefYouTubeVOS', published=False, data_root=data_root)
 
+# what things do, with both sentences about a video in one step
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=0,
     drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='VideoSampler', shuffle=True),
     collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         **dataset,
@@ -23,7 +24,7 @@ train_dataloader = dict(
         num_frames=5,
         # a video is a clip: nothing is to be drawn
         test_mode=True,
-        ann_file='meta_expressions/train/meta_expressions.json',
+        ann_file='meta_expressions/train/motion.json',
         pipeline=train_pipeline,
     ),
 )
@@ -34,7 +35,7 @@ test_loader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='pseudo_collate'),
 )
-# how things look; meta_expressions.json has all sentences
+# how things look
 val_dataloader = dict(
     **test_loader,
     dataset=dict(**test_dataset, ann_file='meta_expressions/valid/appearance.json'),
