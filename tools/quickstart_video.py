@@ -30,7 +30,7 @@ SINGLE = (
 PRETRAINING = (
     *SINGLE,
     f'load_from={WORLD}/start.safetensors',
-    'train_dataloader.sampler.type=DefaultSampler',
+    'train_dataloader.sampler.key=None',
     'train_dataloader.dataset.ann_file=meta_expressions/train/appearance.json',
     'train_cfg.max_epochs=2',
     'train_cfg.val_interval=2',

@@ -13,6 +13,7 @@ from .finite import FiniteLossHook
 from .hooks import InterruptHook
 from .loops import ResumableEpochLoop, ResumableIterLoop
 from .runner import Runner
+from .samplers import GroupedSampler
 from .weights import KeyReport, compare_keys, load_weights
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     'CheckpointError',
     'CheckpointHook',
     'FiniteLossHook',
+    'GroupedSampler',
     'InterruptHook',
     'KeyReport',
     'ResumableEpochLoop',

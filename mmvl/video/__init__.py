@@ -7,7 +7,6 @@ from .datasets import A2DSentences, JHMDBSentences, PseudoClip, RefDAVIS17, RefY
 from .metrics import JFMetric, SentenceSegMetric
 from .preprocessing import ClipPreprocessor
 from .referformer import ReferFormer
-from .samplers import VideoSampler
 from .structures import ClipDataSample
 from .submission import RefDAVIS17Submission, RefYouTubeVOSSubmission
 from .transforms import (
@@ -45,5 +44,4 @@ __all__ = [
     'ReferFormer',
     'ResizeClip',
     'SentenceSegMetric',
-    'VideoSampler',
 ]

@@ -16,7 +16,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=0,
     drop_last=True,
-    sampler=dict(type='VideoSampler', shuffle=True),
+    sampler=dict(type='GroupedSampler', key='video_id', shuffle=True),
     collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         **dataset,

@@ -28,10 +28,12 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
     dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=0.01,
+        type='LinearLR',
+        start_factor=1.0,
+        end_factor=0.02,
         by_epoch=True,
-        begin=0,
+        begin=1,
+        end=2,
         convert_to_iter_based=True,
     ),
 ]

@@ -1,11 +1,11 @@
-"""Samples of a video stay together, on one process and on several."""
+"""Samples of a group stay together, on one process and on several."""
 
 import pytest
 
+from mmvl.engine.samplers import GroupedSampler
 from mmvl.registry import DATA_SAMPLERS
-from mmvl.video.samplers import VideoSampler
 
-VIDEOS = ['a', 'a', 'b', 'b', 'b', 'c', 'd', 'd']
+VIDEOS = ['a', 'a', 'b', 'c', 'b', 'b', 'd', 'd']
 
 
 class Samples:
@@ -26,30 +26,38 @@ def order(sampler, epoch=0):
     return list(sampler)
 
 
-def test_videos_are_shuffled_and_stay_whole():
+def test_groups_are_shuffled_and_stay_whole():
     sampler = DATA_SAMPLERS.build(
-        {'type': 'VideoSampler', 'dataset': Samples(VIDEOS), 'shuffle': True, 'seed': 1}
+        {'type': 'GroupedSampler', 'dataset': Samples(VIDEOS), 'key': 'video_id', 'seed': 1}
     )
     epochs = [order(sampler, epoch) for epoch in range(8)]
     assert len({tuple(each) for each in epochs}) > 3
     assert order(sampler, 2) == epochs[2]
     for each in epochs:
         assert sorted(each) == list(range(8))
-        for run in ([0, 1], [2, 3, 4], [6, 7]):
+        for run in ([0, 1], [2, 4, 5], [6, 7]):
             start = each.index(run[0])
             assert each[start : start + len(run)] == run
 
 
-def test_without_shuffling_the_order_is_that_of_the_dataset():
-    assert order(VideoSampler(Samples(VIDEOS), shuffle=False)) == list(range(8))
+def test_without_shuffling_groups_come_in_the_order_of_the_dataset():
+    sampler = GroupedSampler(Samples(VIDEOS), 'video_id', shuffle=False)
+    assert order(sampler) == [0, 1, 2, 4, 5, 3, 6, 7]
+
+
+def test_without_a_key_samples_are_shuffled_one_by_one():
+    sampler = GroupedSampler(Samples(VIDEOS), None, seed=1)
+    epochs = [order(sampler, epoch) for epoch in range(8)]
+    assert all(sorted(each) == list(range(8)) for each in epochs)
+    assert any(abs(each.index(0) - each.index(1)) > 1 for each in epochs)
 
 
 @pytest.mark.parametrize('world', [2, 3, 5])
-def test_every_process_has_whole_videos_and_as_many_samples(world, monkeypatch):
+def test_every_process_has_whole_groups_and_as_many_samples(world, monkeypatch):
     shares = []
     for rank in range(world):
         monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda r=rank: (r, world))
-        sampler = VideoSampler(Samples(['a', 'a', 'b', 'b', 'c', 'c', 'd', 'd']), seed=3)
+        sampler = GroupedSampler(Samples([*'aabbccdd']), 'video_id', seed=3)
         shares.append(order(sampler))
         assert len(shares[-1]) == len(sampler) == -(-8 // world)
     if world == 2:
