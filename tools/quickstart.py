@@ -21,10 +21,12 @@ SETTINGS = {'uc': 'unseen combinations', 'ua': 'unseen actions'}
 SHOWN = ('Epoch(train)', 'Epoch(val)', 'Epoch(test)', 'toy teacher: ', 'toy start: ', 'images in ')
 
 PROGRAM = """
-import json, sys
+import json, re, sys
 from mmvl.cli.main import main
 for arguments in json.loads(sys.argv[1]):
-    if code := main(arguments):
+    files = [re.fullmatch(r'\\$\\(cat (.*)\\)', each) for each in arguments]
+    filled = [open(file[1]).read() if file else each for file, each in zip(files, arguments)]
+    if code := main(filled):
         sys.exit(code)
 """
 
@@ -49,6 +51,8 @@ def mmvl(label: str, *arguments: str) -> None:
 
 def run_commands(label: str, commands: list[list[str]]) -> None:
     """Run ``mmvl`` commands after each other in one process, which loads everything only once.
+
+    An argument ``$(cat FILE)`` becomes what the file holds by then, as in a shell.
 
     Raises:
         SystemExit: one of them failed; its last lines are shown.

@@ -26,20 +26,20 @@ def work_dir(variant: str, seed: int) -> Path:
     return Path('work_dirs') / f'toy_rec_{variant}_seed{seed}'
 
 
-def train(variant: str, seed: int) -> None:
+def run(variant: str, seed: int) -> None:
     """Train a variant of VG-LAW and test it on each split."""
-    label, folder = f'{variant} {seed}', work_dir(variant, seed)
+    folder = work_dir(variant, seed)
     shutil.rmtree(ROOT / folder, ignore_errors=True)
     options = ('--cfg-options', f'model.variant={variant}')
-    mmvl(label, 'train', CONFIG, '--seed', str(seed), '--work-dir', str(folder), *options)
-    checkpoint = (ROOT / folder / 'last_checkpoint').read_text().strip()
-    tests = []
+    seeded = ('--seed', str(seed), '--work-dir', str(folder))
+    commands = [['train', CONFIG, *seeded, *options]]
+    checkpoint = f'$(cat {folder}/last_checkpoint)'
     for split in SPLITS:
         out = str(folder / split)
         show = ('--show-dir', f'{out}/pictures') if (variant, split) == SHOWN else ()
         chosen = f'test_dataloader.dataset.split={split}'
-        tests.append(['test', CONFIG, checkpoint, '--work-dir', out, *show, *options, chosen])
-    run_commands(label, tests)
+        commands.append(['test', CONFIG, checkpoint, '--work-dir', out, *show, *options, chosen])
+    run_commands(f'{variant} {seed}', commands)
 
 
 def scores(variant: str, seed: int, split: str) -> tuple[float, float]:
@@ -76,7 +76,7 @@ def main() -> None:
     mmvl('start', 'toy', 'grounding-start', str(WORLD))
     runs = [(variant, seed) for seed in args.seeds for variant in VARIANTS]
     with ThreadPoolExecutor(2) as pool:
-        for job in [pool.submit(train, variant, seed) for variant, seed in runs]:
+        for job in [pool.submit(run, variant, seed) for variant, seed in runs]:
             job.result()
     say(f'\n{table(args.seeds)}\n')
     say(f'pictures: {work_dir(SHOWN[0], args.seeds[0]) / SHOWN[1]}')

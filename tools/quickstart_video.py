@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from quickstart import ROOT, mmvl, say
+from quickstart import ROOT, mmvl, run_commands, say
 
 WORLD = Path('data/toy_rvos')
 CONFIG = 'configs/referformer/toy.py'
@@ -42,18 +42,19 @@ def work_dir(model: str, seed: int) -> Path:
     return Path('work_dirs') / f'toy_rvos_{model}_seed{seed}'
 
 
-def train(label: str, folder: Path, seed: int, options: tuple[str, ...]) -> str:
-    """Train and give the checkpoint."""
+def training(folder: Path, seed: int, options: tuple[str, ...]) -> list[str]:
+    """The command that trains anew in a folder."""
     shutil.rmtree(ROOT / folder, ignore_errors=True)
-    changes = ('--cfg-options', *options) if options else ()
-    mmvl(label, 'train', CONFIG, '--seed', str(seed), '--work-dir', str(folder), *changes)
-    return (ROOT / folder / 'last_checkpoint').read_text().strip()
+    command = ['train', CONFIG, '--seed', str(seed), '--work-dir', str(folder)]
+    return [*command, *(('--cfg-options', *options) if options else ())]
 
 
 def pretrain() -> None:
     """Make what all runs start from: a backbone, then single frames and how things look."""
     mmvl('start', 'toy', 'video-start', str(WORLD))
-    checkpoint = train('pretraining', Path('work_dirs/toy_rvos_pretraining'), 0, PRETRAINING)
+    folder = Path('work_dirs/toy_rvos_pretraining')
+    mmvl('pretraining', *training(folder, 0, PRETRAINING))
+    checkpoint = (ROOT / folder / 'last_checkpoint').read_text()
     shutil.copy(ROOT / checkpoint, ROOT / WORLD / 'pretrained.pth')
 
 
@@ -61,18 +62,10 @@ def run(model: str, seed: int) -> None:
     """Train on clips or on single frames, and test on the sentences about motion."""
     options = SINGLE if model == 'single' else ()
     folder = work_dir(model, seed)
-    checkpoint = train(f'{model} {seed}', folder, seed, options)
-    shown = model == SHOWN
-    mmvl(
-        f'{model} {seed} motion',
-        'test',
-        CONFIG,
-        checkpoint,
-        '--work-dir',
-        str(folder / 'motion'),
-        *(('--show-dir', str(folder / 'pictures')) if shown else ()),
-        *(('--cfg-options', *options) if options else ()),
-    )
+    test = ['test', CONFIG, f'$(cat {folder}/last_checkpoint)', '--work-dir', f'{folder}/motion']
+    test += ['--show-dir', f'{folder}/pictures'] if model == SHOWN else []
+    test += ['--cfg-options', *options] if options else []
+    run_commands(f'{model} {seed}', [training(folder, seed, options), test])
 
 
 def scores(model: str, seed: int) -> tuple[float, float]:

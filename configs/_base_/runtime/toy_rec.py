@@ -14,7 +14,7 @@ default_hooks = dict(
     visualization=dict(type='ReferringVisualizationHook'),
 )
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=5, val_interval=5)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_interval=4)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -28,10 +28,12 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=200),
     dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=0.01,
+        type='LinearLR',
+        start_factor=1.0,
+        end_factor=0.02,
         by_epoch=True,
-        begin=0,
+        begin=2,
+        end=4,
         convert_to_iter_based=True,
     ),
 ]
