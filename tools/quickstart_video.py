@@ -12,14 +12,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from quickstart import ROOT, mmvl, run_commands, say
+from quickstart import ROOT, mmvl, say
 
 WORLD = Path('data/toy_rvos')
 CONFIG = 'configs/referformer/toy.py'
-KINDS = ('motion or occlusion', 'appearance')
 MODELS = {'single': 'single frames', 'clips': 'clips of five frames'}
-SHOWN = 'clips'
-"""What is drawn."""
 # as many frames a batch as in clips; what is trained frame by frame is run frame by frame
 SINGLE = (
     'train_dataloader.batch_size=20',
@@ -32,8 +29,8 @@ PRETRAINING = (
     f'load_from={WORLD}/start.safetensors',
     'train_dataloader.sampler.key=None',
     'train_dataloader.dataset.ann_file=meta_expressions/train/appearance.json',
-    'train_cfg.max_epochs=2',
-    'train_cfg.val_interval=2',
+    'val_dataloader.dataset.ann_file=meta_expressions/valid/appearance.json',
+    'param_scheduler.1.begin=0',
 )
 
 
@@ -42,52 +39,55 @@ def work_dir(model: str, seed: int) -> Path:
     return Path('work_dirs') / f'toy_rvos_{model}_seed{seed}'
 
 
-def training(folder: Path, seed: int, options: tuple[str, ...]) -> list[str]:
-    """The command that trains anew in a folder."""
+def train(label: str, folder: Path, seed: int, options: tuple[str, ...]) -> None:
+    """Train anew in a folder; training ends with a validation."""
     shutil.rmtree(ROOT / folder, ignore_errors=True)
-    command = ['train', CONFIG, '--seed', str(seed), '--work-dir', str(folder)]
-    return [*command, *(('--cfg-options', *options) if options else ())]
+    changes = ('--cfg-options', *options) if options else ()
+    mmvl(label, 'train', CONFIG, '--seed', str(seed), '--work-dir', str(folder), *changes)
+
+
+def checkpoint(folder: Path) -> str:
+    """What a run has trained."""
+    return (ROOT / folder / 'last_checkpoint').read_text()
 
 
 def pretrain() -> None:
     """Make what all runs start from: a backbone, then single frames and how things look."""
     mmvl('start', 'toy', 'video-start', str(WORLD))
     folder = Path('work_dirs/toy_rvos_pretraining')
-    mmvl('pretraining', *training(folder, 0, PRETRAINING))
-    checkpoint = (ROOT / folder / 'last_checkpoint').read_text()
-    shutil.copy(ROOT / checkpoint, ROOT / WORLD / 'pretrained.pth')
+    train('pretraining', folder, 0, PRETRAINING)
+    shutil.copy(ROOT / checkpoint(folder), ROOT / WORLD / 'pretrained.pth')
 
 
 def run(model: str, seed: int) -> None:
-    """Train on clips or on single frames, and test on the sentences about motion."""
-    options = SINGLE if model == 'single' else ()
-    folder = work_dir(model, seed)
-    test = ['test', CONFIG, f'$(cat {folder}/last_checkpoint)', '--work-dir', f'{folder}/motion']
-    test += ['--show-dir', f'{folder}/pictures'] if model == SHOWN else []
-    test += ['--cfg-options', *options] if options else []
-    run_commands(f'{model} {seed}', [training(folder, seed, options), test])
+    """Train on the sentences about motion, on clips or on single frames."""
+    train(f'{model} {seed}', work_dir(model, seed), seed, SINGLE if model == 'single' else ())
 
 
-def scores(model: str, seed: int) -> tuple[float, float]:
-    """J&F in percent of a run, on sentences about motion and on those about appearance."""
-    folder = ROOT / work_dir(model, seed)
-    motion = sorted((folder / 'motion').glob('20*/20*.json'))[-1].read_text().splitlines()[-1]
-    logged = sorted(folder.glob('20*/vis_data/scalars.json'))[-1].read_text().splitlines()
-    appearance = [row for row in map(json.loads, logged) if 'jf/J&F' in row][-1]
-    return json.loads(motion)['jf/J&F'], appearance['jf/J&F']
+def draw(seed: int) -> Path:
+    """Draw what the model of clips finds."""
+    folder = work_dir('clips', seed)
+    pictures = folder / 'pictures'
+    where = ('--work-dir', str(folder / 'test'), '--show-dir', str(pictures))
+    mmvl('pictures', 'test', CONFIG, checkpoint(folder), *where)
+    return pictures
+
+
+def score(model: str, seed: int) -> float:
+    """J&F in percent of a run."""
+    file = sorted((ROOT / work_dir(model, seed)).glob('20*/vis_data/scalars.json'))[-1]
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    return [row['jf/J&F'] for row in rows if 'jf/J&F' in row][-1]
 
 
 def table(seeds: list[int]) -> str:
     """Markdown table of every run, and the means."""
-    lines = [f'| seed | model | {" | ".join(KINDS)} |', '|---|---|' + '---|' * len(KINDS)]
-    means = {}
-    for model, name in MODELS.items():
-        rows = [scores(model, seed) for seed in seeds]
-        means[model] = [statistics.mean(column) for column in zip(*rows, strict=True)]
-        for label, row in [*zip(map(str, seeds), rows, strict=True), ('mean', means[model])]:
-            lines.append(f'| {label} | {name} | {" | ".join(f"{each:.1f}" for each in row)} |')
-    gains = [a - b for a, b in zip(means['clips'], means['single'], strict=True)]
-    lines.append(f'| mean | difference | {" | ".join(f"{gain:+.1f}" for gain in gains)} |')
+    names = ' | '.join(MODELS.values())
+    lines = [f'| seed | {names} | gain |', '|---|' + '---|' * (len(MODELS) + 1)]
+    rows = [[score(model, seed) for model in MODELS] for seed in seeds]
+    means = [statistics.mean(column) for column in zip(*rows, strict=True)]
+    for label, (single, clips) in [*zip(map(str, seeds), rows, strict=True), ('mean', means)]:
+        lines.append(f'| {label} | {single:.1f} | {clips:.1f} | {clips - single:+.1f} |')
     return '\n'.join(lines)
 
 
@@ -104,8 +104,9 @@ def main() -> None:
     with ThreadPoolExecutor(2) as pool:
         for job in [pool.submit(run, model, seed) for model, seed in runs]:
             job.result()
-    say(f'\nJ&F in percent on the sentences about:\n\n{table(args.seeds)}\n')
-    say(f'pictures: {work_dir(SHOWN, args.seeds[0])}/pictures')
+    pictures = draw(args.seeds[0])
+    say(f'\nJ&F in percent, sentences about motion or occlusion:\n\n{table(args.seeds)}\n')
+    say(f'pictures: {pictures}')
     minutes, spent = (time.monotonic() - began) / 60, sum(os.times()[2:4]) / 60
     say(f'{minutes:.1f} minutes, {spent:.1f} of the processors')
 

@@ -52,5 +52,12 @@ val_evaluator = [
     dict(type='OccupancyMIoU', mask='occluded', prefix='occluded'),
     dict(type='OccupancyMIoU', mask='remembered', prefix='remembered'),
     dict(type='RayIoUMetric', lower=lower, voxel_size=voxel_size),
+    dict(
+        type='RayIoUMetric',
+        lower=lower,
+        voxel_size=voxel_size,
+        mask='occluded',
+        prefix='occluded',
+    ),
 ]
 test_evaluator = val_evaluator

@@ -28,22 +28,19 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-test_dataset = dict(**dataset, split='valid', test_mode=True, pipeline=test_pipeline)
-test_loader = dict(
+val_dataloader = dict(
     batch_size=8,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='pseudo_collate'),
+    dataset=dict(
+        **dataset,
+        split='valid',
+        test_mode=True,
+        ann_file='meta_expressions/valid/motion.json',
+        pipeline=test_pipeline,
+    ),
 )
-# how things look
-val_dataloader = dict(
-    **test_loader,
-    dataset=dict(**test_dataset, ann_file='meta_expressions/valid/appearance.json'),
-)
-# what they do, which a single frame does not show
-test_dataloader = dict(
-    **test_loader,
-    dataset=dict(**test_dataset, ann_file='meta_expressions/valid/motion.json'),
-)
+test_dataloader = val_dataloader
 val_evaluator = dict(type='JFMetric')
 test_evaluator = val_evaluator
