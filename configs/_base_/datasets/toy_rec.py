@@ -18,12 +18,11 @@ dataset = dict(
     type='RefCOCO', data_root=data_root, ann_file='refs(unc).p', data_prefix=dict(img='images')
 )
 
-# sentences about one picture in one step
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,
     drop_last=True,
-    sampler=dict(type='GroupedSampler', key='img_id', shuffle=True),
+    sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='pseudo_collate'),
     dataset=dict(**dataset, split='train', pipeline=train_pipeline),
 )

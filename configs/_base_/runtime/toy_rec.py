@@ -14,7 +14,7 @@ default_hooks = dict(
     visualization=dict(type='ReferringVisualizationHook'),
 )
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_interval=4)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=5, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -28,12 +28,10 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=200),
     dict(
-        type='LinearLR',
-        start_factor=1.0,
-        end_factor=0.02,
+        type='CosineAnnealingLR',
+        eta_min_ratio=0.01,
         by_epoch=True,
-        begin=2,
-        end=4,
+        begin=0,
         convert_to_iter_based=True,
     ),
 ]

@@ -72,7 +72,7 @@ class Scenes(NamedTuple):
 
 
 def train_start(
-    folder: str | Path, out: str | Path, seed: int = 0, iterations: int = 750, lr: float = 3e-3
+    folder: str | Path, out: str | Path, seed: int = 0, iterations: int = 900, lr: float = 3e-3
 ) -> float:
     """Train backbone and box regression on the things of a toy world.
 
