@@ -23,10 +23,9 @@ SHOWN = ('Epoch(train)', 'Epoch(val)', 'Epoch(test)', 'toy teacher: ', 'toy star
 PROGRAM = """
 import json, re, sys
 from mmvl.cli.main import main
+cat = re.compile(r'^\\$\\(cat (.*)\\)$')
 for arguments in json.loads(sys.argv[1]):
-    files = [re.fullmatch(r'\\$\\(cat (.*)\\)', each) for each in arguments]
-    filled = [open(file[1]).read() if file else each for file, each in zip(files, arguments)]
-    if code := main(filled):
+    if code := main([cat.sub(lambda found: open(found[1]).read(), each) for each in arguments]):
         sys.exit(code)
 """
 
@@ -113,11 +112,11 @@ def work_dir(setting: str, kind: str, seed: int) -> Path:
     return Path('work_dirs') / f'{config_name(setting, kind)}_seed{seed}'
 
 
-def last_scores(folder: Path) -> dict[str, float]:
-    """The last evaluation of a run, from the scalars that the logger keeps."""
+def last_scores(folder: Path, metric: str) -> dict[str, float]:
+    """The last evaluation of a run that gives a metric, from the scalars that the logger keeps."""
     files = sorted((ROOT / folder).glob('*/vis_data/scalars.json'))
     rows = [json.loads(line) for line in files[-1].read_text().splitlines()]
-    return [row for row in rows if 'hico/mAP' in row][-1]
+    return [row for row in rows if metric in row][-1]
 
 
 def table(settings: list[str], seeds: list[int]) -> str:
@@ -130,7 +129,7 @@ def table(settings: list[str], seeds: list[int]) -> str:
         for seed in seeds:
             unseen = {}
             for kind, model in (('cdn', 'without distillation'), ('eoid', 'EoID')):
-                scores = last_scores(work_dir(setting, kind, seed))
+                scores = last_scores(work_dir(setting, kind, seed), 'hico/mAP')
                 unseen[kind] = scores['hico/mAP_unseen']
                 cells = ' | '.join(
                     f'{scores[f"hico/{key}"]:.1f}' for key in ('mAP', 'mAP_seen', 'mAP_unseen')
@@ -155,12 +154,11 @@ def run_seed(seed: int, settings: list[str]) -> None:
         for job in [pool.submit(train, setting, kind, seed) for setting, kind in runs]:
             job.result()
     folder = work_dir(settings[0], 'eoid', seed)
-    checkpoint = (ROOT / folder / 'last_checkpoint').read_text().strip()
     mmvl(
         'pictures',
         'test',
         f'configs/eoid/{config_name(settings[0], "eoid")}.py',
-        checkpoint,
+        f'$(cat {folder}/last_checkpoint)',
         '--work-dir',
         str(folder),
         '--show-dir',

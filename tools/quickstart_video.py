@@ -4,7 +4,6 @@ Everything runs through the commands that a user types; two run side by side, ea
 """
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -12,10 +11,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from quickstart import ROOT, mmvl, say
+from quickstart import ROOT, last_scores, mmvl, say
 
 WORLD = Path('data/toy_rvos')
 CONFIG = 'configs/referformer/toy.py'
+METRIC = 'jf/J&F'
 MODELS = {'single': 'single frames', 'clips': 'clips of five frames'}
 # as many frames a batch as in clips; what is trained frame by frame is run frame by frame
 SINGLE = (
@@ -46,17 +46,13 @@ def train(label: str, folder: Path, seed: int, options: tuple[str, ...]) -> None
     mmvl(label, 'train', CONFIG, '--seed', str(seed), '--work-dir', str(folder), *changes)
 
 
-def checkpoint(folder: Path) -> str:
-    """What a run has trained."""
-    return (ROOT / folder / 'last_checkpoint').read_text()
-
-
 def pretrain() -> None:
     """Make what all runs start from: a backbone, then single frames and how things look."""
     mmvl('start', 'toy', 'video-start', str(WORLD))
     folder = Path('work_dirs/toy_rvos_pretraining')
     train('pretraining', folder, 0, PRETRAINING)
-    shutil.copy(ROOT / checkpoint(folder), ROOT / WORLD / 'pretrained.pth')
+    checkpoint = (ROOT / folder / 'last_checkpoint').read_text()
+    shutil.copy(ROOT / checkpoint, ROOT / WORLD / 'pretrained.pth')
 
 
 def run(model: str, seed: int) -> None:
@@ -69,22 +65,17 @@ def draw(seed: int) -> Path:
     folder = work_dir('clips', seed)
     pictures = folder / 'pictures'
     where = ('--work-dir', str(folder / 'test'), '--show-dir', str(pictures))
-    mmvl('pictures', 'test', CONFIG, checkpoint(folder), *where)
+    mmvl('pictures', 'test', CONFIG, f'$(cat {folder}/last_checkpoint)', *where)
     return pictures
-
-
-def score(model: str, seed: int) -> float:
-    """J&F in percent of a run."""
-    file = sorted((ROOT / work_dir(model, seed)).glob('20*/vis_data/scalars.json'))[-1]
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    return [row['jf/J&F'] for row in rows if 'jf/J&F' in row][-1]
 
 
 def table(seeds: list[int]) -> str:
     """Markdown table of every run, and the means."""
     names = ' | '.join(MODELS.values())
     lines = [f'| seed | {names} | gain |', '|---|' + '---|' * (len(MODELS) + 1)]
-    rows = [[score(model, seed) for model in MODELS] for seed in seeds]
+    rows = [
+        [last_scores(work_dir(model, seed), METRIC)[METRIC] for model in MODELS] for seed in seeds
+    ]
     means = [statistics.mean(column) for column in zip(*rows, strict=True)]
     for label, (single, clips) in [*zip(map(str, seeds), rows, strict=True), ('mean', means)]:
         lines.append(f'| {label} | {single:.1f} | {clips:.1f} | {clips - single:+.1f} |')
