@@ -36,7 +36,7 @@ class GroupedSampler(DefaultSampler):
 
     def __iter__(self) -> Iterator[int]:
         """Give this process its share of an epoch: every n-th group, of n processes."""
-        order = np.arange(len(self.groups))
+        order: np.ndarray = np.arange(len(self.groups))
         if self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
         # every process has a group, and takes as many steps as the others, however long theirs are
