@@ -88,6 +88,6 @@ def fault(
     return error
 
 
-def stop(error: AnnotationError) -> NoReturn:
+def stop(error: ValueError) -> NoReturn:
     """Handle a fault by raising it, which ends the reading."""
     raise error

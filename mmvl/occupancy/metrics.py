@@ -135,9 +135,8 @@ class OccupancyMIoU(_CountingMetric):
         number = len(self.classes)
         pred, truth = _field(sample, 'pred_semantics'), _field(sample, 'gt_semantics')
         _same_grid(pred, truth, sample)
-        if self.mask is not None:
-            mask = _field(sample, f'gt_mask_{self.mask}')
-            _same_grid(mask, truth, sample)
+        mask = _mask(sample, self.mask, truth)
+        if mask is not None:
             pred, truth = pred[mask], truth[mask]
         pred, truth = pred.ravel().astype(np.int64), truth.ravel().astype(np.int64)
         known = truth < number
@@ -217,9 +216,7 @@ class RayIoUMetric(_CountingMetric):
             ray_iou.cast_rays(grid, origins, flow, num_classes=number, **self.grid)  # type: ignore[arg-type]
             for grid, flow in zip((pred, truth), flows, strict=True)
         )
-        mask = None if self.mask is None else _field(sample, f'gt_mask_{self.mask}')
-        if mask is not None:
-            _same_grid(mask, truth, sample)
+        mask = _mask(sample, self.mask, truth)
         counts = ray_iou.count_rays(found, wanted, number, self.movable, mask)
         if self.flow:
             pred_flow, gt_flow = (_field(sample, f'{side}_flow') for side in ('pred', 'gt'))
@@ -256,6 +253,15 @@ def _field(sample: dict[str, Any], name: str) -> np.ndarray:
             'pipeline loads labels, masks and flow, and that the model predicts what is measured.'
         )
     return value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+
+
+def _mask(sample: dict[str, Any], name: str | None, truth: np.ndarray) -> np.ndarray | None:
+    """The mask of a sample by name, of the grid of its labels; None without a name."""
+    if name is None:
+        return None
+    mask = _field(sample, f'gt_mask_{name}')
+    _same_grid(mask, truth, sample)
+    return mask
 
 
 def _same_grid(ours: np.ndarray, truth: np.ndarray, sample: dict[str, Any]) -> None:

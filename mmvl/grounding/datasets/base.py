@@ -8,13 +8,14 @@ from typing import Any
 from mmengine.fileio import join_path
 from mmengine.logging import print_log
 
+from mmvl.engine.annotation_files import SEE_CHECK, stop
 from mmvl.engine.data_check import Report
 from mmvl.engine.images import missing_files
 from mmvl.engine.seeded_dataset import SeededDataset
 from mmvl.registry import TRANSFORMS
 
 from .check import check_referring, defect
-from .fields import SEE_CHECK, AnnotationError, Entry, Handler, Place, fault, stop
+from .fields import AnnotationError, Entry, Handler, Place, fault
 
 Sizes = tuple[int | None, int | None, int | None]
 """Numbers of sentences, referents and images; None where unknown."""

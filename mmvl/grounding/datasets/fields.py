@@ -3,16 +3,15 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmvl.engine.annotation_files import is_text, shown
+from mmvl.engine.annotation_files import SEE_CHECK, is_text, shown
 from mmvl.engine.images import MAX_PIXELS
 
 # far beyond any image, and far from where single precision or a 64-bit index overflows
 FARTHEST = 1e9
-SEE_CHECK = '`mmvl data check CONFIG` lists all that is wrong'
 
 
 class Place(NamedTuple):
@@ -74,11 +73,6 @@ def fault(
     error = AnnotationError(f'{place}: {detail}.\nWhat to do: {remedy}; {SEE_CHECK}.')
     error.kind, error.place, error.detail = kind, place, detail
     return error
-
-
-def stop(error: AnnotationError) -> NoReturn:
-    """Handle a fault by raising it, which ends the reading."""
-    raise error
 
 
 def get(entry: Any, key: str, place: Place) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmvl.engine.annotation_files import shown
+from mmvl.engine.annotation_files import shown, stop
 from mmvl.engine.pickles import PickleError, read_pickle
 from mmvl.hoi.vocabulary import COCO_IDS, OBJECTS, VERBS
 
@@ -27,7 +27,6 @@ from .shared import (
     fault,
     merge_boxes,
     shown_name,
-    stop,
 )
 
 LAYOUT = (

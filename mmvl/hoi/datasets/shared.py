@@ -1,11 +1,11 @@
 """What more than one annotation reader needs."""
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from mmvl.engine.annotation_files import is_text, shown
+from mmvl.engine.annotation_files import SEE_CHECK, is_text, shown
 
 
 class AnnotationError(ValueError):
@@ -42,16 +42,10 @@ def fault(kind: str, where: str, detail: str, expected: str) -> AnnotationError:
         expected: the layout of the whole, in one line.
     """
     error = AnnotationError(
-        f'{where}: {detail}.\nExpected {expected}.\n'
-        'What to do: correct or remove it; `mmvl data check CONFIG` lists all that is wrong.'
+        f'{where}: {detail}.\nExpected {expected}.\nWhat to do: correct or remove it; {SEE_CHECK}.'
     )
     error.kind, error.where, error.detail = kind, where, detail
     return error
-
-
-def stop(error: AnnotationError) -> NoReturn:
-    """Report a fault by raising it, which ends the reading."""
-    raise error
 
 
 def attempt(report: Report, instead: Any, read: Callable[..., Any], *args: Any) -> Any:
