@@ -19,7 +19,7 @@ dataset = dict(
 )
 
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=32,
     num_workers=0,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
