@@ -39,19 +39,20 @@ def say(text: str) -> None:
         sys.stdout.flush()
 
 
-def mmvl(label: str, *arguments: str) -> None:
-    """Run one ``mmvl`` command on one core, showing its progress behind a label.
+def mmvl(label: str, *arguments: str, cores: int = 1) -> None:
+    """Run one ``mmvl`` command, showing its progress behind a label.
 
     Raises:
         SystemExit: the command failed; its last lines are shown.
     """
-    run_commands(label, [list(arguments)])
+    run_commands(label, [list(arguments)], cores)
 
 
-def run_commands(label: str, commands: list[list[str]]) -> None:
+def run_commands(label: str, commands: list[list[str]], cores: int = 1) -> None:
     """Run ``mmvl`` commands after each other in one process, which loads everything only once.
 
-    An argument ``$(cat FILE)`` becomes what the file holds by then, as in a shell.
+    An argument ``$(cat FILE)`` becomes what the file holds by then, as in a shell. Two cores help
+    only where nothing else runs.
 
     Raises:
         SystemExit: one of them failed; its last lines are shown.
@@ -64,7 +65,7 @@ def run_commands(label: str, commands: list[list[str]]) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        env={**os.environ, 'OMP_NUM_THREADS': str(cores)},
     )
     lines: list[str] = []
     for line in process.stdout or ():

@@ -12,6 +12,7 @@ from .file_checks import CheckpointError
 from .finite import FiniteLossHook
 from .hooks import InterruptHook
 from .loops import ResumableEpochLoop, ResumableIterLoop
+from .optimizers import GroupingOptimWrapperConstructor
 from .runner import Runner
 from .samplers import GroupedSampler
 from .weights import KeyReport, compare_keys, load_weights
@@ -22,6 +23,7 @@ __all__ = [
     'CheckpointHook',
     'FiniteLossHook',
     'GroupedSampler',
+    'GroupingOptimWrapperConstructor',
     'InterruptHook',
     'KeyReport',
     'ResumableEpochLoop',

@@ -20,6 +20,7 @@ test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='GroupingOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2),
     clip_grad=dict(max_norm=1.0, norm_type=2),
     # the backbone knows things already, everything else starts anew
