@@ -1,10 +1,10 @@
-# `make quickstart`, `make grounding` and `make video` show the framework working, `make test` checks
-# it. All make the environment.
+# `make quickstart`, `make grounding`, `make video` and `make occupancy` show the framework working,
+# `make test` checks it. All make the environment.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env quickstart grounding video test lint docs clean
+.PHONY: help env quickstart grounding video occupancy test lint docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -20,6 +20,9 @@ grounding: env  ## toy world of sentences: train, compare three seeds, draw
 
 video: env  ## toy world of moving shapes: train, compare three seeds, draw
 	$(BIN)/python tools/quickstart_video.py --seeds 0 1 2
+
+occupancy: env  ## toy street: train with and without adaptive lifting and memory, three seeds, draw
+	$(BIN)/python tools/quickstart_occupancy.py --seeds 0 1 2
 
 test: env  ## import rules, style, tests
 	$(BIN)/lint-imports

@@ -13,6 +13,7 @@ WHAT = {
     'video': ('mmvl.video.toy', 'write_world', ''),
     'video-start': ('mmvl.video.toy', 'train_start', 'start.safetensors'),
     'occupancy': ('mmvl.occupancy.toy', 'write_world', ''),
+    'occupancy-start': ('mmvl.occupancy.toy', 'train_start', 'start.safetensors'),
 }
 
 

@@ -74,6 +74,16 @@ def test_prototype_of_no_class_is_never_chosen() -> None:
     assert torch.equal(module.predict(volume, *motion())[0][0].long(), wanted)
 
 
+def test_class_that_training_does_not_have_is_never_chosen() -> None:
+    counts = {'car': 0, 'pedestrian': 20, 'terrain': 300, 'free': 4000}
+    module, wanted = head(class_counts=counts), labels()
+    ((semantics, _),) = module.predict(volume_of(module, wanted), *motion())
+    assert torch.equal(semantics[wanted > 0].long(), wanted[wanted > 0])
+    assert not (semantics == 0).any()
+    losses = module.loss(volume_of(module, wanted), None, [sample(wanted.clamp(min=1))], *motion())
+    assert all(value.isfinite() for value in losses.values())
+
+
 def test_probabilities_that_are_both_one_go_to_the_first_class() -> None:
     module = head()
     module.voxel_logits = lambda volume: torch.tensor([0.0, -9, 30, 60, -9]).view(1, 5, 1, 1, 1)

@@ -12,7 +12,6 @@ train_pipeline = [
     dict(type='LoadSurroundImages', size=size, resize=(-0.05, 0.05), degrees=(-2, 2), augment=True),
     dict(type='LoadLiDARDepth', near=near, far=far, stride=stride),
     dict(type='LoadOccupancy'),
-    dict(type='RandomFlipBEV'),
     dict(type='PackOccupancy'),
 ]
 test_pipeline = [
@@ -32,9 +31,9 @@ dataset = dict(
 )
 
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=2,
     num_workers=0,
-    sampler=dict(type='SequenceSampler', batch_size=4),
+    sampler=dict(type='SequenceSampler', batch_size=2),
     collate_fn=dict(type='pseudo_collate'),
     dataset=dict(**dataset, ann_file='toy_infos_train.pkl', pipeline=train_pipeline),
 )
@@ -47,17 +46,15 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 # all voxels; those behind something; those of them that were to be seen before
+hidden = dict(mask='occluded', prefix='occluded')
+seen_before = dict(mask='remembered', prefix='remembered')
+rays = dict(type='RayIoUMetric', lower=lower, voxel_size=voxel_size)
 val_evaluator = [
     dict(type='OccupancyMIoU', mask=None),
-    dict(type='OccupancyMIoU', mask='occluded', prefix='occluded'),
-    dict(type='OccupancyMIoU', mask='remembered', prefix='remembered'),
-    dict(type='RayIoUMetric', lower=lower, voxel_size=voxel_size),
-    dict(
-        type='RayIoUMetric',
-        lower=lower,
-        voxel_size=voxel_size,
-        mask='occluded',
-        prefix='occluded',
-    ),
+    dict(type='OccupancyMIoU', **hidden),
+    dict(type='OccupancyMIoU', **seen_before),
+    dict(**rays),
+    dict(**rays, **hidden),
+    dict(**rays, **seen_before),
 ]
 test_evaluator = val_evaluator

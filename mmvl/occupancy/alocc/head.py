@@ -43,6 +43,7 @@ class ALOccHead(BaseModule):
         channels: C of the volume.
         classes: names in the order of their labels, free space last.
         class_counts: voxels of each class in the training labels; those of Occ3D-nuScenes if None.
+            A class without any cannot be learnt, and is never predicted.
         context_channels: channels of the image features that the prototypes are trained on too;
             None for none.
         num_points: voxels that the loss of a class looks at.
@@ -79,6 +80,8 @@ class ALOccHead(BaseModule):
         self.image_weight, self.image_label_map = image_weight, image_label_map
         self.movable = [name in movable for name in classes]
         counts = counts_of(classes, class_counts)
+        self.register_buffer('unlearnt', counts == 0, persistent=False)
+        counts = counts.clamp(min=1)
         self.mask_loss = MaskLoss(
             class_weights(counts), sampling_weights(counts, sampling_power), **(mask_loss or {})
         )
@@ -201,7 +204,9 @@ class ALOccHead(BaseModule):
         """
         found = self(volume, poses, bda, starts)
         # equal probabilities, which large logits have, go to the first class
-        semantics = found['mask_logits'][:, 1:].float().sigmoid().argmax(1)
+        scores = found['mask_logits'][:, 1:].float().sigmoid()
+        scores[:, self.unlearnt] = -1
+        semantics = scores.argmax(1)
         semantics = semantics.transpose(1, 2).to(torch.uint8).contiguous()
         flow = found['flow']
         if flow is None:

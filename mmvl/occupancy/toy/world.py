@@ -48,7 +48,7 @@ MASKS: Final = ('mask_camera', 'mask_lidar', 'mask_occluded', 'mask_remembered')
 
 
 def write_world(
-    folder: str | Path, seed: int = 0, num_train: int = 24, num_val: int = 8, num_frames: int = 12
+    folder: str | Path, seed: int = 0, num_train: int = 18, num_val: int = 6, num_frames: int = 16
 ) -> None:
     """Write a world.
 
