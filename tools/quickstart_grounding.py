@@ -11,16 +11,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from quickstart import ROOT, last_scores, mmvl, run_commands, say
+from quickstart import ROOT, last_scores, run_commands, say
 
 WORLD = Path('data/toy_rec')
 CONFIG = 'configs/vg_law/toy.py'
 VARIANTS = {'static': 'static weights', 'svd': 'language-adaptive weights'}
-SHOWN = ('svd', 'testA')
-"""What is drawn."""
+SHOWN = 'svd'
+"""The variant that is drawn, with the first seed."""
 SPLITS = {'val': 'pairs seen', 'testA': 'held-out pairs', 'testB': 'left and right'}
 VALIDATED = 'testA'
-"""What training ends with; it is tested once more only to be drawn."""
+"""What training ends with; it is tested once more to be drawn."""
 
 
 def work_dir(variant: str, seed: int) -> Path:
@@ -28,8 +28,8 @@ def work_dir(variant: str, seed: int) -> Path:
     return Path('work_dirs') / f'toy_rec_{variant}_seed{seed}'
 
 
-def run(variant: str, seed: int) -> None:
-    """Train a variant of VG-LAW and test it on each split that training does not."""
+def run(variant: str, seed: int, drawn: bool) -> None:
+    """Train a variant of VG-LAW, test it on the splits that training does not end with, draw."""
     folder = work_dir(variant, seed)
     shutil.rmtree(ROOT / folder, ignore_errors=True)
     options = ('--cfg-options', f'model.variant={variant}')
@@ -37,10 +37,10 @@ def run(variant: str, seed: int) -> None:
     commands = [['train', CONFIG, *seeded, *options]]
     checkpoint = f'$(cat {folder}/last_checkpoint)'
     for split in SPLITS:
-        out = str(folder / split)
-        show = ('--show-dir', f'{out}/pictures') if (variant, split) == SHOWN else ()
-        if split == VALIDATED and not show:
+        if split == VALIDATED and not drawn:
             continue
+        out = str(folder / split)
+        show = ('--show-dir', f'{out}/pictures') if split == VALIDATED else ()
         chosen = f'test_dataloader.dataset.split={split}'
         commands.append(['test', CONFIG, checkpoint, '--work-dir', out, *show, *options, chosen])
     run_commands(f'{variant} {seed}', commands)
@@ -80,14 +80,15 @@ def main() -> None:
     args = parser.parse_args()
     began = time.time()
     shutil.rmtree(ROOT / WORLD, ignore_errors=True)
-    mmvl('world', 'toy', 'grounding', str(WORLD))
-    mmvl('start', 'toy', 'grounding-start', str(WORLD), cores=2)
+    start = [['toy', what, str(WORLD)] for what in ('grounding', 'grounding-start')]
+    run_commands('start', start, cores=2)
+    shown = SHOWN, args.seeds[0]
     runs = [(variant, seed) for seed in args.seeds for variant in VARIANTS]
     with ThreadPoolExecutor(2) as pool:
-        for job in [pool.submit(run, variant, seed) for variant, seed in runs]:
+        for job in [pool.submit(run, *each, each == shown) for each in runs]:
             job.result()
     say(f'\n{table(args.seeds)}\n')
-    say(f'pictures: {work_dir(SHOWN[0], args.seeds[0]) / SHOWN[1]}')
+    say(f'pictures: {work_dir(*shown) / VALIDATED}')
     say(f'{(time.time() - began) / 60:.1f} minutes')
 
 

@@ -1,6 +1,5 @@
 """Composing scenes so that there is something to say in which no word is idle."""
 
-import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -177,12 +176,12 @@ def _scatter(
         low, high = np.full(2, border), np.full(2, side - border)
         span = [share * side if sign > 0 else (1 - share) * side for share in wish.span]
         low[axis], high[axis] = np.clip(sorted(span), border, side - border)
-        for _ in range(PLACINGS):
-            x, y = rng.uniform(low, high).tolist()
-            if all(math.dist((x, y), t.centre) > border + t.radius for t in things):
-                tilt = rng.uniform(-0.2, 0.2)
-                things.append(Thing(size, *wish.pair, (x, y), radius, tilt))
-                break
-        else:
+        places = rng.uniform(low, high, (PLACINGS, 2))
+        free = np.ones(PLACINGS, np.bool_)
+        for other in things:
+            free &= np.hypot(*(places - other.centre).T) > border + other.radius
+        if not free.any():
             break
+        x, y = places[free.argmax()].tolist()
+        things.append(Thing(size, *wish.pair, (x, y), radius, rng.uniform(-0.2, 0.2)))
     return things

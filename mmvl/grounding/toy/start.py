@@ -45,7 +45,7 @@ BACKBONE: Final[dict[str, Any]] = {
 ATTRIBUTES: Final[tuple[tuple[str, ...], ...]] = (SHAPES, tuple(COLOURS), tuple(SIZES))
 MARGIN: Final = 0.25
 """How far outside of a box a token's centre may lie, as a share of the patch."""
-BATCH: Final = 32
+BATCH: Final = 24
 
 
 class Scenes(NamedTuple):
@@ -80,7 +80,7 @@ def train_start(
         folder: of the world, see :func:`mmvl.grounding.toy.write_world`; 64 pixels.
         out: safetensors file with ``visual_encoder.*`` and ``box_head.mlp.*`` of ``VGLAW``.
         seed: decides the weights and the order.
-        iterations: steps of 32 pictures.
+        iterations: steps of 24 pictures.
         lr: highest learning rate.
 
     Returns:

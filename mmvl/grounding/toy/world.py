@@ -18,7 +18,7 @@ LETTERS: Final = 'abcdefghijklmnopqrstuvwxyz'
 
 
 def write_world(
-    folder: str | Path, seed: int = 0, num_train: int = 2000, num_test: int = 200, size: int = 64
+    folder: str | Path, seed: int = 0, num_train: int = 1900, num_test: int = 200, size: int = 64
 ) -> None:
     """Write a world in the layout and the files of RefCOCO, as ``refer`` reads them.
 

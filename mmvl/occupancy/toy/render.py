@@ -24,14 +24,11 @@ for _name, _colour in {
     'barrier': (235, 130, 40),
     'bus': (240, 205, 50),
     'car': (60, 110, 225),
-    'motorcycle': (190, 60, 170),
-    'pedestrian': (225, 50, 60),
     'truck': (150, 85, 215),
     'driveable_surface': (95, 95, 100),
     'sidewalk': (175, 165, 160),
     'terrain': (150, 170, 90),
     'manmade': (200, 185, 205),
-    'vegetation': (45, 140, 60),
     'free': (190, 215, 245),
 }.items():
     COLOURS[OCC3D.index(_name)] = _colour

@@ -124,8 +124,8 @@ class _ImageSide(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for name, config in IMAGE_SIDE.items():
-            self.add_module(name, MODELS.build(config))
+        built = {name: MODELS.build(config) for name, config in IMAGE_SIDE.items()}
+        self.img_backbone, self.img_neck, self.depth_net = built.values()
         self.normalise = OccupancyPreprocessor().normalise
         self.classifier = nn.Linear(IMAGE_SIDE['depth_net']['context_channels'], len(OCC3D))
 
