@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 WORLD = Path('data/toy_hoi')
 SETTINGS = {'uc': 'unseen combinations', 'ua': 'unseen actions'}
-SHOWN = ('Epoch(train)', 'Epoch(val)', 'Epoch(test)', 'toy teacher: ', 'toy start: ', 'images in ')
+SHOWN = ('Epoch(', 'Iter(', 'toy teacher: ', 'toy start: ', 'images in ')
 
 PROGRAM = """
 import json, re, sys

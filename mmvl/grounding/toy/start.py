@@ -124,7 +124,7 @@ def train_start(
             hit = (scores[0].argmax(-1) == batch.labels[:, 0])[on_thing].float().mean().item()
         if step >= iterations - max(1, iterations // 10):
             right += hit / max(1, iterations // 10)
-        progress.set_postfix(loss=f'{loss.item():.2f}', shapes=f'{hit:.2f}')
+        progress.set_postfix(refresh=False, loss=f'{loss.item():.2f}', shapes=f'{hit:.2f}')
     weights = {f'visual_encoder.{name}': each for name, each in backbone.state_dict().items()}
     weights |= {f'box_head.mlp.{name}': each for name, each in box_mlp.state_dict().items()}
     save_safetensors(weights, out)

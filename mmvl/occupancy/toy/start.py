@@ -111,7 +111,7 @@ def train_start(
             optimizer.step()
             schedule.step()
             near.append(share)
-            progress.set_postfix(loss=f'{loss.item():.2f}', near=f'{share:.2f}')
+            progress.set_postfix(refresh=False, loss=f'{loss.item():.2f}', near=f'{share:.2f}')
     state = side.state_dict()
     save_safetensors({k: v for k, v in state.items() if k.split('.')[0] in IMAGE_SIDE}, out)
     known = sum(near[-max(1, iterations // 10) :]) / max(1, iterations // 10)

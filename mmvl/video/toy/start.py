@@ -106,7 +106,7 @@ def train_start(
         if not single:
             right.append(hits[-1])
             shown = ' '.join(f'{each:.2f}' for each in hits)
-            progress.set_postfix(loss=f'{loss.item():.2f}', right=shown)
+            progress.set_postfix(refresh=False, loss=f'{loss.item():.2f}', right=shown)
     state = probe.backbone.state_dict()
     save_safetensors({f'backbone.{name}': each for name, each in state.items()}, out)
     known = float(np.mean(right[-max(1, len(right) // 10) :]))
