@@ -34,6 +34,9 @@ PLACES = {'occ': 'all voxels', 'occluded': 'occluded', 'remembered': 'occluded, 
 METRICS = ('mIoU', 'RayIoU')
 """What is measured in each place, in percent."""
 
+PICTURES = 16
+"""Frames that are drawn."""
+
 
 def work_dir(model: str, seed: int) -> Path:
     """Where a run keeps its checkpoints and logs."""
@@ -54,7 +57,8 @@ def draw(seed: int) -> Path:
     folder = work_dir(FULL, seed)
     pictures = folder / 'pictures'
     where = ('--work-dir', str(folder / 'test'), '--show-dir', str(pictures))
-    mmvl('pictures', 'test', CONFIG, f'$(cat {folder}/last_checkpoint)', *where)
+    few = ('--cfg-options', f'default_hooks.visualization.max_images={PICTURES}')
+    mmvl('pictures', 'test', CONFIG, f'$(cat {folder}/last_checkpoint)', *where, *few)
     return pictures
 
 

@@ -91,3 +91,4 @@ model = dict(
     ),
 )
 load_from = _base_.data_root + 'start.safetensors'
+visualizer = dict(lower=_base_.lower, voxel_size=_base_.voxel_size)
