@@ -6,7 +6,7 @@ Letters in shapes: M boxes, P points.
 The street carries what occupancy models live on. Large vehicles at the kerb hide barriers on the
 pavement that were to be seen from further back and cannot be guessed: only memory knows of them.
 And every thing is as thick as its kind: who recognises its front knows what is behind it. There are
-only kinds that a model learns in minutes: pedestrians, two-wheelers and trees are too thin for it.
+no pedestrians, two-wheelers and trees, of which models learn little in minutes.
 """
 
 from dataclasses import dataclass
