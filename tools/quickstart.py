@@ -77,6 +77,24 @@ def run_commands(label: str, commands: list[list[str]], cores: int = 1) -> None:
         raise SystemExit(f'[{label}] failed: mmvl {" ".join(map(" ".join, commands))}')
 
 
+def train_anew(
+    label: str, config: str, folder: Path, seed: int, options: tuple[str, ...] = ()
+) -> None:
+    """Train in an empty folder, with options of the config; training ends with a validation."""
+    shutil.rmtree(ROOT / folder, ignore_errors=True)
+    changes = ('--cfg-options', *options) if options else ()
+    mmvl(label, 'train', config, '--seed', str(seed), '--work-dir', str(folder), *changes)
+
+
+def draw(config: str, folder: Path, options: tuple[str, ...] = ()) -> Path:
+    """Test what a folder's training left last, and draw what it finds."""
+    pictures = folder / 'pictures'
+    where = ('--work-dir', str(folder / 'test'), '--show-dir', str(pictures))
+    changes = ('--cfg-options', *options) if options else ()
+    mmvl('pictures', 'test', config, f'$(cat {folder}/last_checkpoint)', *where, *changes)
+    return pictures
+
+
 def train(setting: str, kind: str, seed: int) -> None:
     """Train EoID ('eoid') or its baseline ('cdn') in one setting."""
     name = config_name(setting, kind)

@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from quickstart import ROOT, last_scores, mmvl, say
+from quickstart import ROOT, draw, last_scores, mmvl, say, train_anew
 
 WORLD = Path('data/toy_occ')
 CONFIG = 'configs/alocc/toy.py'
@@ -34,8 +34,8 @@ PLACES = {'occ': 'all voxels', 'occluded': 'occluded', 'remembered': 'occluded, 
 METRICS = ('mIoU', 'RayIoU')
 """What is measured in each place, in percent."""
 
-PICTURES = 16
-"""Frames that are drawn."""
+FEW = ('default_hooks.visualization.max_images=16',)
+"""Of the frames are drawn."""
 
 
 def work_dir(model: str, seed: int) -> Path:
@@ -43,23 +43,9 @@ def work_dir(model: str, seed: int) -> Path:
     return Path('work_dirs') / f'toy_occ_{model}_seed{seed}'
 
 
-def train(model: str, seed: int) -> None:
-    """Train a model anew; training ends with a validation."""
-    folder = work_dir(model, seed)
-    shutil.rmtree(ROOT / folder, ignore_errors=True)
-    options = ('--cfg-options', *OPTIONS[model]) if OPTIONS[model] else ()
-    where = ('--seed', str(seed), '--work-dir', str(folder))
-    mmvl(f'{model} {seed}', 'train', CONFIG, *where, *options)
-
-
-def draw(seed: int) -> Path:
-    """Draw what the full model finds."""
-    folder = work_dir(FULL, seed)
-    pictures = folder / 'pictures'
-    where = ('--work-dir', str(folder / 'test'), '--show-dir', str(pictures))
-    few = ('--cfg-options', f'default_hooks.visualization.max_images={PICTURES}')
-    mmvl('pictures', 'test', CONFIG, f'$(cat {folder}/last_checkpoint)', *where, *few)
-    return pictures
+def run(model: str, seed: int) -> None:
+    """Train a model."""
+    train_anew(f'{model} {seed}', CONFIG, work_dir(model, seed), seed, OPTIONS[model])
 
 
 def scores(model: str, seed: int) -> list[float]:
@@ -102,9 +88,9 @@ def main() -> None:
     mmvl('start', 'toy', 'occupancy-start', str(WORLD), cores=2)
     runs = [(model, seed) for seed in args.seeds for model in MODELS]
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(train, model, seed) for model, seed in runs]
+        jobs = [pool.submit(run, model, seed) for model, seed in runs]
         jobs[0].result()
-        pictures = pool.submit(draw, args.seeds[0])
+        pictures = pool.submit(draw, CONFIG, work_dir(FULL, args.seeds[0]), FEW)
         for job in (*jobs, pictures):
             job.result()
     say(f'\nIn percent:\n\n{table(args.seeds)}\n')

@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from quickstart import ROOT, last_scores, mmvl, say
+from quickstart import ROOT, draw, last_scores, mmvl, say, train_anew
 
 WORLD = Path('data/toy_rvos')
 CONFIG = 'configs/referformer/toy.py'
@@ -39,34 +39,19 @@ def work_dir(model: str, seed: int) -> Path:
     return Path('work_dirs') / f'toy_rvos_{model}_seed{seed}'
 
 
-def train(label: str, folder: Path, seed: int, options: tuple[str, ...]) -> None:
-    """Train anew in a folder; training ends with a validation."""
-    shutil.rmtree(ROOT / folder, ignore_errors=True)
-    changes = ('--cfg-options', *options) if options else ()
-    mmvl(label, 'train', CONFIG, '--seed', str(seed), '--work-dir', str(folder), *changes)
-
-
 def pretrain() -> None:
     """Make what all runs start from: a backbone, then single frames and how things look."""
     mmvl('start', 'toy', 'video-start', str(WORLD))
     folder = Path('work_dirs/toy_rvos_pretraining')
-    train('pretraining', folder, 0, PRETRAINING)
+    train_anew('pretraining', CONFIG, folder, 0, PRETRAINING)
     checkpoint = (ROOT / folder / 'last_checkpoint').read_text()
     shutil.copy(ROOT / checkpoint, ROOT / WORLD / 'pretrained.pth')
 
 
 def run(model: str, seed: int) -> None:
     """Train on the sentences about motion, on clips or on single frames."""
-    train(f'{model} {seed}', work_dir(model, seed), seed, SINGLE if model == 'single' else ())
-
-
-def draw(seed: int) -> Path:
-    """Draw what the model of clips finds."""
-    folder = work_dir('clips', seed)
-    pictures = folder / 'pictures'
-    where = ('--work-dir', str(folder / 'test'), '--show-dir', str(pictures))
-    mmvl('pictures', 'test', CONFIG, f'$(cat {folder}/last_checkpoint)', *where)
-    return pictures
+    options = SINGLE if model == 'single' else ()
+    train_anew(f'{model} {seed}', CONFIG, work_dir(model, seed), seed, options)
 
 
 def table(seeds: list[int]) -> str:
@@ -95,7 +80,7 @@ def main() -> None:
     with ThreadPoolExecutor(2) as pool:
         for job in [pool.submit(run, model, seed) for model, seed in runs]:
             job.result()
-    pictures = draw(args.seeds[0])
+    pictures = draw(CONFIG, work_dir('clips', args.seeds[0]))
     say(f'\nJ&F in percent, sentences about motion or occlusion:\n\n{table(args.seeds)}\n')
     say(f'pictures: {pictures}')
     minutes, spent = (time.monotonic() - began) / 60, sum(os.times()[2:4]) / 60
