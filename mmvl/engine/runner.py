@@ -177,15 +177,22 @@ class Runner(base.Runner):
         reseed(self.train_dataloader, seed, self.seed)
         self._continuation.apply(self)
 
-    @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Save the training state under a temporary name, then rename it.
+        """Save the training state under a temporary name, then rename it; called by all processes.
+
+        The first one saves. Hooks that have an ``after_save_checkpoint(runner, path)`` then run in
+        every process, for what only that process knows.
 
         Raises:
             OSError: the disk refused; an older file of that name is untouched.
         """
-        save = super().save_checkpoint
         target = Path(out_dir) / filename
+        self._save_checkpoint(target, *args, **kwargs)
+        self.call_hook('after_save_checkpoint', path=target)
+
+    @master_only
+    def _save_checkpoint(self, target: Path, *args: Any, **kwargs: Any) -> None:
+        save = super().save_checkpoint
         meta = {**(kwargs.pop('meta', None) or {}), KEY: describe_training(self)}
         write_atomically(
             target, lambda tmp: save(str(tmp.parent), tmp.name, *args, meta=meta, **kwargs)

@@ -213,3 +213,19 @@ def test_auto_resume_passes_over_flipped_bytes(make_runner, tmp_path):
     said = []
     assert newest_checkpoint(folder, said.append) == folder / 'epoch_2.pth'
     assert 'epoch_3.pth is damaged' in said[0]
+
+
+def test_every_process_hears_of_a_saved_checkpoint(make_runner, monkeypatch):
+    class Hears(Hook):
+        heard = []
+
+        def after_save_checkpoint(self, runner, path):
+            self.heard.append((path.name, path.is_file()))
+
+    runner = make_runner('heard', **{'train_cfg.max_epochs': 1})
+    runner.register_hook(Hears())
+    runner.train()
+    assert Hears.heard == [('epoch_1.pth', True)]
+    monkeypatch.setattr('mmengine.dist.utils.is_main_process', lambda group=None: False)
+    runner.save_checkpoint(runner.work_dir, 'other.pth')
+    assert Hears.heard[1:] == [('other.pth', False)]

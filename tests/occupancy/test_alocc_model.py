@@ -1,6 +1,7 @@
 """ALOcc as a whole: sizes, losses and predictions, memory, hooks, converter."""
 
 import copy
+import logging
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,24 +140,55 @@ def test_state_is_carried_reset_and_taken_up() -> None:
         model.load_temporal_state({'other.ages': torch.zeros(1)})
 
 
-def test_checkpoint_carries_the_memory_of_training() -> None:
-    model = tiny().train()
-    model(pictures(2), [sample(slot, labels=True) for slot in range(2)], mode='loss')
-    expected = model.temporal_state()
-    model.eval()
-    runner = SimpleNamespace(model=model, world_size=1, _resume=True)
-    checkpoint: dict[str, Any] = {}
-    TemporalStateHook().before_save_checkpoint(runner, checkpoint)
-    assert not model.training
-    other = SimpleNamespace(model=tiny().eval(), world_size=1, _resume=True)
-    TemporalStateHook().after_load_checkpoint(other, checkpoint)
-    found = other.model.train().temporal_state()
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    # what is only started from has no past
-    fresh = SimpleNamespace(model=tiny().train(), world_size=1, _resume=False)
-    TemporalStateHook().after_load_checkpoint(fresh, checkpoint)
-    assert fresh.model.temporal_state() == {}
+def process(model: ALOcc, rank: int, checkpoint: Path, **changes: Any) -> SimpleNamespace:
+    """What the hook sees of the runner of one of two processes."""
+    facts = {'world_size': 2, '_resume': True, 'logger': logging.getLogger(), **changes}
+    return SimpleNamespace(model=model, rank=rank, _load_from=str(checkpoint), **facts)
+
+
+def remembered(runner: SimpleNamespace) -> dict[str, Tensor]:
+    TemporalStateHook().after_load_checkpoint(runner, {})
+    return runner.model.train().temporal_state()
+
+
+def test_each_process_keeps_its_memory_beside_the_checkpoint(tmp_path: Path) -> None:
+    checkpoint = tmp_path / 'iter_4.pth'
+    states = []
+    for rank in range(2):
+        model = tiny().train()
+        batch = [sample(slot, labels=True) for slot in range(2)]
+        model(pictures(2, rank), batch, mode='loss')
+        states.append(model.temporal_state())
+        model.eval()
+        TemporalStateHook().after_save_checkpoint(process(model, rank, checkpoint), checkpoint)
+        assert not model.training
+    for rank, expected in enumerate(states):
+        found = remembered(process(tiny().eval(), rank, checkpoint))
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    # what is only started from has no past, nor has a process that there was not before
+    assert remembered(process(tiny(), 0, checkpoint, _resume=False)) == {}
+    assert remembered(process(tiny(), 0, checkpoint, world_size=3)) == {}
+
+
+def test_the_memory_before_goes_when_the_checkpoint_is_there(tmp_path: Path) -> None:
+    def kept() -> list[str]:
+        return sorted(file.name.partition('.')[0] for file in tmp_path.glob('*.safetensors'))
+
+    hook, runner = TemporalStateHook(), process(tiny(), 1, tmp_path / 'none.pth')
+    for name, saved in (('iter_2', True), ('iter_4', False), ('iter_6', True)):
+        hook.after_save_checkpoint(runner, tmp_path / f'{name}.pth')
+        # the first process saves, or fails to, while this one goes on
+        if saved:
+            (tmp_path / f'{name}.pth').touch()
+        before = kept()
+        hook.after_train_iter(runner)
+        if name == 'iter_4':
+            assert before == ['iter_2', 'iter_4'] and kept() == ['iter_2']
+    assert before == ['iter_2', 'iter_6'] and kept() == ['iter_6']
+    hook.after_save_checkpoint(runner, tmp_path / 'best_mIoU_iter_6.pth')
+    hook.after_train(runner)
+    assert kept() == ['iter_6']
 
 
 def test_a_place_of_the_batch_that_jumps_to_another_scene_is_refused() -> None:

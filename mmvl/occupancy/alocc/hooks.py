@@ -1,19 +1,21 @@
 """What changes during a training of ALOcc: help from labels, memory, averaged weights."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.model import ExponentialMovingAverage, is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmvl.engine.checkpoint import load_checkpoint_file, save_safetensors
 from mmvl.registry import HOOKS, MODELS
 
 from .model import ALOcc
-
-# name in a checkpoint
-STATE = 'temporal_state'
 
 
 @HOOKS.register_module()
@@ -70,32 +72,65 @@ class ALOccScheduleHook(Hook):
 
 @HOOKS.register_module()
 class TemporalStateHook(Hook):
-    """Puts what a model remembers of earlier frames into checkpoints, and takes it from them.
+    """Keeps what a model remembers of earlier frames beside the newest checkpoint of a training.
 
-    A training that is resumed then goes on exactly, in the middle of its sequences. Checkpoints are
-    written by the first of several processes, which does not know what the others remember: with
-    more than one process, all sequences begin anew.
+    A training that is resumed from it goes on exactly, in the middle of its sequences. Each of P
+    processes has a file of its own, ``NAME.memory_R_of_P.safetensors`` beside ``NAME.pth``, for
+    memories are large: the checkpoint stays what one tests and shares, and of older ones no memory
+    is kept. Without the file, or with another number of processes, sequences begin anew.
     """
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Add the memory of training."""
-        if runner.world_size == 1:
-            model = _model(runner)
-            mode = model.training
-            model.train()
-            checkpoint[STATE] = model.temporal_state()
-            model.train(mode)
+    def __init__(self) -> None:
+        self.saved: Path | None = None
+
+    def after_save_checkpoint(self, runner: Runner, path: Path) -> None:
+        """Write the memory of this process."""
+        if path.name.startswith('best_'):
+            return  # nobody resumes from it
+        self.saved = path
+        file = memory_file(path, runner)
+        with _training(runner) as model:
+            state = model.temporal_state()
+        try:
+            save_safetensors(state, file)
+        except OSError as error:
+            runner.logger.error(
+                f'{file} could not be saved: {error}.\nTraining goes on; when it is resumed from '
+                f'{path.name}, sequences begin anew.\nWhat to do: free space on that disk.'
+            )
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Drop older memories, an iteration late: by now the first process has saved, or failed."""
+        self._drop(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Likewise."""
+        self._drop(runner)
+
+    def _drop(self, runner: Runner) -> None:
+        saved, self.saved = self.saved, None
+        if saved is None:
+            return
+        file = memory_file(saved, runner)
+        files = set(file.parent.glob(f'*{file.name.removeprefix(saved.stem)}'))
+        for useless in files - {file} if saved.is_file() else {file}:
+            useless.unlink(missing_ok=True)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Take the memory up when a training is resumed."""
-        state = checkpoint.get(STATE)
-        if not runner._resume or runner.world_size > 1 or not state:
+        """Take the memory up when a training is resumed.
+
+        Raises:
+            CheckpointError: the file with it is broken.
+        """
+        if not runner._resume:
             return
-        model = _model(runner)
-        mode = model.training
-        model.train()
-        model.load_temporal_state(state)
-        model.train(mode)
+        file = memory_file(Path(runner._load_from), runner)
+        if not file.is_file():
+            runner.logger.warning(f'there is no {file}: all sequences begin anew')
+            return
+        state = load_checkpoint_file(file)['state_dict']
+        with _training(runner) as model:
+            model.load_temporal_state({key: each.to(get_device()) for key, each in state.items()})
 
 
 @MODELS.register_module()
@@ -126,6 +161,32 @@ def half_cosine(iteration: int, first: int, last: int) -> float:
     """1 up to the first iteration, 0 from the last one on, half a cosine between."""
     done = min(max((iteration - first) / max(last - first, 1), 0.0), 1.0)
     return (math.cos(math.pi * done) + 1) / 2
+
+
+def _last_checkpoint(runner: Runner) -> str:
+    return runner.message_hub.get_info('last_ckpt', '')
+
+
+def _memory_of(runner: Runner, checkpoint: str) -> Path:
+    """File with the memory of this process at a checkpoint."""
+    return Path(runner.work_dir, f'{checkpoint}.memory_{runner.rank}_of_{runner.world_size}.pth')
+
+
+def memory_file(checkpoint: Path, runner: Runner) -> Path:
+    """Where the memory of this process at a checkpoint is kept."""
+    name = f'{checkpoint.stem}.memory_{runner.rank}_of_{runner.world_size}.safetensors'
+    return checkpoint.with_name(name)
+
+
+@contextmanager
+def _training(runner: Runner) -> Iterator[ALOcc]:
+    """The model in training mode, which has a memory of its own; then in the mode before."""
+    model = _model(runner)
+    mode = model.training
+    try:
+        yield model.train()
+    finally:
+        model.train(mode)
 
 
 def _model(runner: Runner) -> Any:
