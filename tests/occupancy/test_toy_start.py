@@ -18,7 +18,7 @@ CONFIG = Path(__file__).parents[2] / 'configs/alocc/toy.py'
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp('toy')
-    write_world(folder, seed=4, num_train=1, num_val=1, num_frames=4)
+    write_world(folder, seed=5, num_train=1, num_val=1, num_frames=4)
     return folder
 
 

@@ -5,7 +5,7 @@ log_level = 'INFO'
 log_processor = dict(type='LogProcessor', window_size=25, by_epoch=False)
 visualizer = dict(type='OccupancyVisualizer', vis_backends=[dict(type='LocalVisBackend')])
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=330, val_interval=330)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=520, val_interval=520)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -26,14 +26,14 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
-    dict(type='CosineAnnealingLR', eta_min_ratio=0.02, by_epoch=False, begin=20, end=330),
+    dict(type='CosineAnnealingLR', eta_min_ratio=0.02, by_epoch=False, begin=20, end=520),
 ]
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=25),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=330, max_keep_ckpts=1),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=520, max_keep_ckpts=1),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='OccupancyVisualizationHook'),
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmvl.occupancy.datasets.classes import OCC3D
 
-from .street import Boxes, ground_class
+from .street import Boxes, Ground
 
 SKY = len(OCC3D) - 1
 """Label of a ray that hits nothing, that of free space."""
@@ -71,11 +71,12 @@ class Hits:
     shade: np.ndarray
 
 
-def cast(boxes: Boxes, origin: np.ndarray, ways: np.ndarray) -> Hits:
+def cast(boxes: Boxes, ground: Ground, origin: np.ndarray, ways: np.ndarray) -> Hits:
     """Follow rays to the nearest box or the ground.
 
     Args:
         boxes: M of them.
+        ground: between them.
         origin: (3,) in the frame of the street.
         ways: (R, 3), of unit length.
     """
@@ -86,12 +87,12 @@ def cast(boxes: Boxes, origin: np.ndarray, ways: np.ndarray) -> Hits:
     rows = np.arange(len(ways))
     distance, axis = distance[nearest, rows], axis[nearest, rows]
     with np.errstate(divide='ignore'):
-        ground = np.where(ways[:, 2] < 0, -origin[2] / ways[:, 2], np.inf)
-    on_ground = ground < distance
-    distance = np.minimum(distance, ground)
+        down = np.where(ways[:, 2] < 0, -origin[2] / ways[:, 2], np.inf)
+    on_ground = down < distance
+    distance = np.minimum(distance, down)
     nothing = ~np.isfinite(distance)
     places = origin + np.where(nothing, 0, distance)[:, None] * ways
-    label = np.where(on_ground, ground_class(places), boxes.label[nearest])
+    label = np.where(on_ground, ground.classes(places), boxes.label[nearest])
     yaw = boxes.yaw[nearest]
     faces = np.stack((np.cos(yaw), np.sin(yaw)), -1), np.stack((-np.sin(yaw), np.cos(yaw)), -1)
     normal = np.zeros_like(ways)
@@ -142,6 +143,7 @@ def pixel_ways(intrinsics: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def photograph(
     boxes: Boxes,
+    ground: Ground,
     camera2street: np.ndarray,
     intrinsics: np.ndarray,
     size: tuple[int, int],
@@ -151,6 +153,7 @@ def photograph(
 
     Args:
         boxes: what there is.
+        ground: between them.
         camera2street: (4, 4), camera with x right, y down, z forward.
         intrinsics: (3, 3).
         size: (H, W).
@@ -163,7 +166,7 @@ def photograph(
     length = np.linalg.norm(ways, axis=1)
     turned = (ways / length[:, None]) @ camera2street[:3, :3].T
     there = _in_view(boxes, camera2street, size[1] / 2 / intrinsics[0, 0])
-    hits = cast(there, camera2street[:3, 3], turned)
+    hits = cast(there, ground, camera2street[:3, 3], turned)
     colour = COLOURS[hits.label] * hits.shade[:, None]
     light = 0.7 + 0.3 * np.maximum(hits.normal @ np.array(LIGHT), 0)
     light = light * np.where(hits.pattern, 1.0, 0.9)
@@ -183,12 +186,17 @@ def _in_view(boxes: Boxes, camera2street: np.ndarray, slope: float) -> Boxes:
 
 
 def scan(
-    boxes: Boxes, lidar2street: np.ndarray, reach: float, rng: np.random.Generator
+    boxes: Boxes,
+    ground: Ground,
+    lidar2street: np.ndarray,
+    reach: float,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Turn a LiDAR of 24 beams once.
 
     Args:
         boxes: what there is.
+        ground: between them.
         lidar2street: (4, 4).
         reach: metres.
         rng: of the noise.
@@ -203,7 +211,7 @@ def scan(
         (np.cos(pitch) * np.cos(around), np.cos(pitch) * np.sin(around), np.sin(pitch)), -1
     )
     near = boxes.near(lidar2street[:3, 3], reach)
-    hits = cast(near, lidar2street[:3, 3], ways @ lidar2street[:3, :3].T)
+    hits = cast(near, ground, lidar2street[:3, 3], ways @ lidar2street[:3, :3].T)
     kept = hits.distance < reach
     distance = hits.distance[kept] + rng.normal(0, 0.01, int(kept.sum()))
     beam = np.repeat(np.arange(len(beams)), len(azimuth))[kept]

@@ -3,10 +3,11 @@
 Frame of the street: x along it, y to the left, z up, the ground at z = 0, metres; time in seconds.
 Letters in shapes: M boxes, P points.
 
-The street carries what occupancy models live on. Large vehicles at the kerb hide barriers on the
-pavement that were to be seen from further back and cannot be guessed: only memory knows of them.
-And every thing is as thick as its kind: who recognises its front knows what is behind it. There are
-no pedestrians, two-wheelers and trees, of which models learn little in minutes.
+The street carries what occupancy models live on. Oncoming traffic, and large vehicles at the kerb,
+hide barriers and yards that were to be seen a moment before and cannot be guessed: only memory
+knows of them. And every thing is as thick as its kind: who recognises its front knows what is
+behind it. There are no pedestrians, two-wheelers and trees, of which models learn little in
+minutes.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,14 @@ import numpy as np
 
 from mmvl.occupancy.datasets.classes import OCC3D
 
-ROAD, PAVEMENT = 5.6, 8.8
-"""|y| up to which there is road, and then pavement; terrain beyond."""
+START = -20.0
+"""x where the street begins; one drives from 0 on."""
+
+ROAD, PAVEMENT, YARDS = 5.6, 7.2, 9.6
+"""|y| up to which there is road, then pavement, then yards in front of the houses."""
+
+PLOT = 4.8
+"""Length of a plot of ground beyond the pavement along the street."""
 
 LANE = 1.6
 """|y| of the middle of both lanes; one drives on the right."""
@@ -58,6 +65,10 @@ class Boxes:
         moved = self.centre + time * self.velocity
         return Boxes(moved, self.size, self.yaw, self.label, self.velocity, self.shade)
 
+    def moving(self) -> 'Boxes':
+        """Those that move."""
+        return self.select((self.velocity != 0).any(1))
+
     def near(self, place: np.ndarray, reach: float) -> 'Boxes':
         """The boxes of which something may lie within so many metres of a place (3,)."""
         apart = np.linalg.norm(self.centre - place[:2], axis=1)
@@ -80,15 +91,29 @@ class Boxes:
         local, half = self.local(points), self.size[:, None] / 2
         inside = (local[..., :2] >= -half[..., :2]) & (local[..., :2] < half[..., :2])
         height = (local[..., 2] >= 0) & (local[..., 2] < self.size[:, None, 2])
-        found = inside.all(-1) & height
-        last = len(found) - 1 - found[::-1].argmax(0)
-        return np.where(found.any(0), last, -1)
+        number = np.where(inside.all(-1) & height, np.arange(len(half))[:, None], -1)
+        return number.max(0, initial=-1)
 
 
-def ground_class(points: np.ndarray) -> np.ndarray:
-    """Class of the ground under points (P, 2 or 3), (P,) int64."""
-    names = [OCC3D.index(name) for name in ('driveable_surface', 'sidewalk', 'terrain')]
-    return np.array(names)[np.searchsorted([ROAD, PAVEMENT], np.abs(points[:, 1]), 'right')]
+@dataclass(frozen=True)
+class Ground:
+    """Road and pavement, the same everywhere, and plots beyond them.
+
+    Attributes:
+        plots: (2, N) int64, in Occ3D's numbers: what the plots at the right and at the left are,
+            the first from :data:`START` on. Beyond the last one everything is like it.
+    """
+
+    plots: np.ndarray
+
+    def classes(self, points: np.ndarray) -> np.ndarray:
+        """Class of the ground under points (P, 2 or 3), (P,) int64."""
+        x, y = points[:, 0], points[:, 1]
+        number = np.floor((x - START) / PLOT).astype(np.int64).clip(0, self.plots.shape[1] - 1)
+        plot = self.plots[(y > 0).astype(np.int64), number]
+        aside = np.abs(y)
+        paved = np.where(aside < PAVEMENT, OCC3D.index('sidewalk'), plot)
+        return np.where(aside < ROAD, OCC3D.index('driveable_surface'), paved)
 
 
 class _Street:
@@ -105,19 +130,18 @@ class _Street:
         y: float,
         size: tuple[float, float, float] | None = None,
         speed: float = 0.0,
-        across: float = 0.0,
     ) -> None:
         label = OCC3D.index(name)
         shade = self.rng.uniform(0.8, 1.2)
-        self.rows.append(((x, y), size or SIZES[name], 0.0, label, (speed, across), shade))
+        self.rows.append(((x, y), size or SIZES[name], 0.0, label, (speed, 0.0), shade))
 
     def build(self) -> Boxes:
         parts = [np.array(each) for each in zip(*self.rows, strict=True)]
         return Boxes(*parts)
 
 
-def draw_street(length: float, rng: np.random.Generator) -> Boxes:
-    """Draw the boxes at time 0.
+def draw_street(length: float, rng: np.random.Generator) -> tuple[Boxes, Ground]:
+    """Draw the boxes at time 0, and the ground.
 
     Args:
         length: the street goes from 20 m behind zero to this far in front of it.
@@ -126,9 +150,9 @@ def draw_street(length: float, rng: np.random.Generator) -> Boxes:
     street = _Street(rng)
     for side in (-1, 1):
         _houses(street, side, length)
-        x = float(-20 + rng.uniform(0, 4))
+        x = START + float(rng.uniform(0, 4))
         while x < length:
-            kind = str(rng.choice(['bus', 'truck', 'car', ''], p=[0.25, 0.35, 0.15, 0.25]))
+            kind = str(rng.choice(['bus', 'truck', 'car', ''], p=[0.1, 0.15, 0.15, 0.6]))
             stretch = SIZES[kind][0] if kind else 4.0
             if kind:
                 street.add(kind, x + stretch / 2, side * KERB)
@@ -136,19 +160,25 @@ def draw_street(length: float, rng: np.random.Generator) -> Boxes:
             x += stretch + float(rng.uniform(2.4, 4.8))
     # both lanes: somebody ahead at about one's own speed, and oncoming traffic
     street.add('car', rng.uniform(7, 10), -LANE, speed=rng.uniform(3.5, 5.5))
-    for x in np.arange(rng.uniform(15, 30), 3 * length, rng.uniform(20, 35)).tolist():
-        street.add('car', x, LANE, speed=-rng.uniform(4, 6))
-    return street.build()
+    speed, x = -rng.uniform(4, 6), float(rng.uniform(-15, 0))
+    while x < 3 * length:
+        kind = str(rng.choice(['bus', 'truck', 'car'], p=[0.3, 0.4, 0.3]))
+        street.add(kind, x + SIZES[kind][0] / 2, LANE, speed=speed)
+        x += SIZES[kind][0] + float(rng.uniform(5, 12))
+    # yards are paved here and there
+    kinds = [OCC3D.index(name) for name in ('driveable_surface', 'terrain')]
+    number = int(np.ceil((length - START) / PLOT))
+    return street.build(), Ground(rng.choice(kinds, (2, number), p=[1 / 3, 2 / 3]))
 
 
 def _houses(street: _Street, side: int, length: float) -> None:
-    """A row of houses behind the pavement, with gaps."""
-    rng, x = street.rng, -20.0
+    """A row of houses behind the yards, with gaps."""
+    rng, x = street.rng, START
     while x < length:
-        front, wide = rng.uniform(4, 9), rng.uniform(3.2, 4.8)
-        if rng.random() < 0.6:
+        front, wide = rng.uniform(4, 8), rng.uniform(3.2, 4.8)
+        if rng.random() < 0.5:
             size = (front, wide, rng.uniform(3.2, 5.6))
-            street.add('manmade', x + front / 2, side * (9.6 + wide / 2), size)
+            street.add('manmade', x + front / 2, side * (YARDS + wide / 2), size)
         x += float(front + rng.uniform(0.8, 2.4))
 
 

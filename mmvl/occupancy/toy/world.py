@@ -16,12 +16,15 @@ from mmvl.occupancy.datasets.classes import OCC3D, OCC3D_TO_OPENOCC, OPENOCC
 from mmvl.occupancy.datasets.infos import CAMERAS
 
 from .render import photograph, pixel_ways, scan
-from .street import Boxes, draw_street, ego_pose, ground_class, pose_about_z
+from .street import Boxes, Ground, draw_street, ego_pose, pose_about_z
 
 GRID: Final = (32, 32, 8)
 VOXEL_SIZE: Final = 0.8
 LOWER: Final = (-12.8, -12.8, -0.8)
 """Corner of the grid in the ego frame, metres; the ground fills the lowest layer."""
+
+GRID_REACH: Final = float(np.linalg.norm(LOWER))
+"""Metres from the ego vehicle to the corner of the grid, about."""
 
 SIZE: Final = (80, 176)
 """Height and width of the images."""
@@ -54,7 +57,8 @@ def write_world(
 
     Every scene is a drive through a street of its own. Label files have, beside Occ3D's arrays,
     ``flow`` and two more masks: ``mask_occluded``, voxels in the view of a camera and behind
-    something; and ``mask_remembered``, those of them that were to be seen in an earlier frame.
+    something; and ``mask_remembered``, those of them that were to be seen in an earlier frame,
+    where nothing moved or moves.
     ``mask_lidar`` are the voxels that are to be seen in any frame.
 
     Args:
@@ -117,7 +121,7 @@ class _Drive:
         speed = self.rng.uniform(4.0, 5.6)
         sway, phase = self.rng.uniform(0, 0.5), self.rng.uniform(0, 2 * np.pi)
         self.motion = {'speed': speed, 'sway': sway, 'phase': phase}
-        self.boxes = draw_street(num_frames * INTERVAL * speed + 20, self.rng)
+        self.boxes, self.ground = draw_street(num_frames * INTERVAL * speed + 20, self.rng)
         # the street lies anywhere on the map, in any direction
         yaw = self.rng.uniform(-np.pi, np.pi)
         self.street2global = pose_about_z(yaw, (*self.rng.uniform(300, 1500, 2).tolist(), 0.0))
@@ -148,13 +152,15 @@ class _Drive:
     def _take(self, time: float) -> tuple[_Moment, list[np.ndarray]]:
         boxes, ego = self.boxes.at(time), ego_pose(time, **self.motion)
         cameras = ego @ self.camera2ego
-        shots = [photograph(boxes, pose, self.intrinsics, SIZE, self.rng) for pose in cameras]
+        scene = boxes, self.ground
+        shots = [photograph(*scene, pose, self.intrinsics, SIZE, self.rng) for pose in cameras]
         depths = np.stack([depth for _, depth in shots])
         surfaces = _surfaces(cameras, depths, self.intrinsics)
         return _Moment(time, boxes, ego, cameras, depths, surfaces), [image for image, _ in shots]
 
     def _write_points(self, path: Path, moment: _Moment) -> None:
-        points, classes = scan(moment.boxes, moment.ego @ self.lidar2ego, REACH, self.rng)
+        pose = moment.ego @ self.lidar2ego
+        points, classes = scan(moment.boxes, self.ground, pose, REACH, self.rng)
         path.parent.mkdir(parents=True, exist_ok=True)
         points.tofile(path)
         target = self.folder / 'lidar_seg' / f'{path.name.split(".")[0]}.npz'
@@ -163,13 +169,17 @@ class _Drive:
 
     def _write_labels(self, token: str, moments: list[_Moment], number: int) -> None:
         moment = moments[number]
-        semantics, flow = voxelise(moment.boxes, moment.ego)
+        semantics, flow = voxelise(moment.boxes, self.ground, moment.ego)
         seen = [self._visible(moment.ego, each) for each in moments]
         visible, in_view = seen[number]
-        before = np.any([each for each, _ in seen[:number]] or [np.zeros_like(visible)], axis=0)
         always = np.any([each for each, _ in seen], axis=0)
         occluded = in_view & ~visible
-        masks = zip(MASKS, (visible, always, occluded, occluded & before), strict=True)
+        moving = [self._moving(moment.ego, each) for each in moments[: number + 1]]
+        before = np.zeros_like(visible)
+        for moved, (shown, _) in zip(moving, seen[:number], strict=False):
+            before |= shown & ~moved
+        remembered = occluded & before & ~moving[number]
+        masks = zip(MASKS, (visible, always, occluded, remembered), strict=True)
         arrays = {name: mask.reshape(GRID).astype(np.uint8) for name, mask in masks}
         arrays['flow'] = flow
         self._save('gts', token, semantics=semantics, **arrays)
@@ -184,13 +194,18 @@ class _Drive:
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
+    def _moving(self, ego: np.ndarray, moment: _Moment) -> np.ndarray:
+        """In which voxels (V,) around an ego pose something that moves is at a moment."""
+        boxes = moment.boxes.moving().near(ego[:3, 3], GRID_REACH)
+        return boxes.contain(places(ego)) >= 0
+
     def _visible(self, ego: np.ndarray, moment: _Moment) -> tuple[np.ndarray, np.ndarray]:
         """Which voxels around an ego pose are to be seen at a moment, and which are in the view.
 
         To be seen are those whose centre nothing hides, and those with a surface that a pixel
         shows. Both are (V,) bool.
         """
-        centres = voxel_centres() @ ego[:3, :3].T + ego[:3, 3]
+        centres = places(ego)
         visible, in_view = np.zeros((2, len(centres)), np.bool_)
         for pose, depth in zip(moment.cameras, moment.depths, strict=True):
             local = (centres - pose[:3, 3]) @ pose[:3, :3]
@@ -277,21 +292,27 @@ def voxel_centres() -> np.ndarray:
     return np.array(LOWER) + (places + 0.5) * VOXEL_SIZE
 
 
-def voxelise(boxes: Boxes, ego: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def places(ego: np.ndarray) -> np.ndarray:
+    """Centres (V, 3) of all voxels around an ego pose (4, 4), in the frame of the street."""
+    return voxel_centres() @ ego[:3, :3].T + ego[:3, 3]
+
+
+def voxelise(boxes: Boxes, ground: Ground, ego: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels of a moment.
 
     Args:
         boxes: in the frame of the street.
+        ground: between them.
         ego: pose (4, 4) of the ego vehicle in it.
 
     Returns:
         Semantics (X, Y, Z) uint8, and velocity (X, Y, Z, 2) float32 m/s along the axes of the ego
         frame.
     """
-    points = voxel_centres() @ ego[:3, :3].T + ego[:3, 3]
-    boxes = boxes.near(ego[:3, 3], float(np.linalg.norm(LOWER)))
+    points = places(ego)
+    boxes = boxes.near(ego[:3, 3], GRID_REACH)
     box = boxes.contain(points)
-    below = np.where(points[:, 2] < 0, ground_class(points), FREE)
+    below = np.where(points[:, 2] < 0, ground.classes(points), FREE)
     semantics = np.where(box >= 0, boxes.label[box], below).astype(np.uint8)
     flow = np.where((box >= 0)[:, None], boxes.velocity[box] @ ego[:2, :2], 0)
     return semantics.reshape(GRID), flow.astype(np.float32).reshape(*GRID, 2)
