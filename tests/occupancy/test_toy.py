@@ -11,7 +11,15 @@ from mmvl.occupancy.datasets.classes import OCC3D, OCC3D_TO_OPENOCC
 from mmvl.occupancy.datasets.points import read_point_classes, read_points
 from mmvl.occupancy.toy import GRID, LOWER, VOXEL_SIZE, write_world
 from mmvl.occupancy.toy.render import SKY, cast
-from mmvl.occupancy.toy.street import PLOT, START, Boxes, Ground, pose_about_z
+from mmvl.occupancy.toy.street import (
+    PLOT,
+    START,
+    Boxes,
+    Ground,
+    draw_street,
+    ego_pose,
+    pose_about_z,
+)
 from mmvl.occupancy.toy.world import camera_poses, voxel_centres
 
 FREE = OCC3D.index('free')
@@ -101,6 +109,18 @@ def test_cameras_look_around():
     centres = voxel_centres().reshape(*GRID, 3)
     np.testing.assert_allclose(centres[0, 0, 0], np.array(LOWER) + VOXEL_SIZE / 2)
     np.testing.assert_allclose(centres[3, 1, 2] - centres[0, 0, 0], [2.4, 0.8, 1.6])
+
+
+def test_nobody_is_driven_into():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        speed = rng.uniform(4.0, 5.6)
+        boxes, _ = draw_street(60.0, speed, rng)
+        for time in np.arange(0, 8, 0.5):
+            ego = ego_pose(time, speed, sway=0.5, phase=seed)
+            near = np.array([[x, y, 0.5] for x in (-1, 1, 2.4) for y in (-0.9, 0, 0.9)])
+            around = near @ ego[:3, :3].T + ego[:3, 3]
+            assert (boxes.at(time).contain(around) == -1).all()
 
 
 def test_same_seed_same_files(world, tmp_path):

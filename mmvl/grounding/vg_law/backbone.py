@@ -68,7 +68,9 @@ class RelativeAttention(nn.Module):
         grid = q.unflatten(2, (rows, columns))
         down = torch.einsum('bnrcd,rkd->bnrck', grid, relative_positions(self.rel_pos_h, rows))
         along = torch.einsum('bnrcd,ckd->bnrck', grid, relative_positions(self.rel_pos_w, columns))
-        return (down[..., :, None] + along[..., None, :]).flatten(4).flatten(2, 3)
+        # a sum has the layout of its terms, and another one would be copied to be flattened
+        bias = down.contiguous()[..., :, None] + along.contiguous()[..., None, :]
+        return bias.flatten(4).flatten(2, 3)
 
 
 def relative_positions(table: Tensor, size: int) -> Tensor:

@@ -161,8 +161,7 @@ def low_rank(x: Tensor, qkv: nn.Linear, left: Tensor, core: Tensor, right: Tenso
         (B, N, 3 C).
     """
     # P and Phi first: (B, 3 C, K) is small, and one product with the tokens is saved
-    change = F.linear(x, right) @ (left @ core).transpose(1, 2)
-    return qkv(x) + change
+    return torch.baddbmm(qkv(x), F.linear(x, right), (left @ core).transpose(1, 2))
 
 
 def scaled_input(x: Tensor, qkv: nn.Linear, scales: Tensor) -> Tensor:

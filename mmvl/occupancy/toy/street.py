@@ -140,11 +140,12 @@ class _Street:
         return Boxes(*parts)
 
 
-def draw_street(length: float, rng: np.random.Generator) -> tuple[Boxes, Ground]:
+def draw_street(length: float, speed: float, rng: np.random.Generator) -> tuple[Boxes, Ground]:
     """Draw the boxes at time 0, and the ground.
 
     Args:
         length: the street goes from 20 m behind zero to this far in front of it.
+        speed: m/s of the ego vehicle, which starts at zero and drives into nobody.
         rng: everything is drawn from it.
     """
     street = _Street(rng)
@@ -159,11 +160,11 @@ def draw_street(length: float, rng: np.random.Generator) -> tuple[Boxes, Ground]
             _pavement(street, side, x, stretch)
             x += stretch + float(rng.uniform(2.4, 4.8))
     # both lanes: somebody ahead at about one's own speed, and oncoming traffic
-    street.add('car', rng.uniform(7, 10), -LANE, speed=rng.uniform(3.5, 5.5))
-    speed, x = -rng.uniform(4, 6), float(rng.uniform(-15, 0))
+    street.add('car', rng.uniform(7, 10), -LANE, speed=speed + rng.uniform(-0.2, 0.4))
+    towards, x = -rng.uniform(4, 6), float(rng.uniform(-15, 0))
     while x < 3 * length:
         kind = str(rng.choice(['bus', 'truck', 'car'], p=[0.3, 0.4, 0.3]))
-        street.add(kind, x + SIZES[kind][0] / 2, LANE, speed=speed)
+        street.add(kind, x + SIZES[kind][0] / 2, LANE, speed=towards)
         x += SIZES[kind][0] + float(rng.uniform(5, 12))
     # yards are paved here and there
     kinds = [OCC3D.index(name) for name in ('driveable_surface', 'terrain')]

@@ -121,7 +121,7 @@ class _Drive:
         speed = self.rng.uniform(4.0, 5.6)
         sway, phase = self.rng.uniform(0, 0.5), self.rng.uniform(0, 2 * np.pi)
         self.motion = {'speed': speed, 'sway': sway, 'phase': phase}
-        self.boxes, self.ground = draw_street(num_frames * INTERVAL * speed + 20, self.rng)
+        self.boxes, self.ground = draw_street(num_frames * INTERVAL * speed + 20, speed, self.rng)
         # the street lies anywhere on the map, in any direction
         yaw = self.rng.uniform(-np.pi, np.pi)
         self.street2global = pose_about_z(yaw, (*self.rng.uniform(300, 1500, 2).tolist(), 0.0))
