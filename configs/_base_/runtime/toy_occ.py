@@ -12,7 +12,7 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='GroupingOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=4e-3, weight_decay=1e-2),
+    optimizer=dict(type='AdamW', lr=3e-3, weight_decay=1e-2),
     clip_grad=dict(max_norm=5, norm_type=2),
     # images are understood already, everything else starts anew
     paramwise_cfg=dict(
@@ -25,8 +25,8 @@ optim_wrapper = dict(
     ),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
-    dict(type='CosineAnnealingLR', eta_min_ratio=0.02, by_epoch=False, begin=20, end=520),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=40),
+    dict(type='CosineAnnealingLR', eta_min_ratio=0.02, by_epoch=False, begin=40, end=520),
 ]
 
 default_hooks = dict(

@@ -35,7 +35,7 @@ SIZES = {
     'car': (4.0, 1.6, 1.6),
     'bus': (8.0, 2.4, 3.2),
     'truck': (5.6, 2.4, 2.4),
-    'barrier': (3.2, 1.6, 0.8),
+    'barrier': (3.2, 1.6, 1.6),
 }
 """Length, width and height."""
 
@@ -153,7 +153,7 @@ def draw_street(length: float, speed: float, rng: np.random.Generator) -> tuple[
         _houses(street, side, length)
         x = START + float(rng.uniform(0, 4))
         while x < length:
-            kind = str(rng.choice(['bus', 'truck', 'car', ''], p=[0.1, 0.15, 0.15, 0.6]))
+            kind = str(rng.choice(['bus', 'truck', 'car', ''], p=[0.15, 0.2, 0.15, 0.5]))
             stretch = SIZES[kind][0] if kind else 4.0
             if kind:
                 street.add(kind, x + stretch / 2, side * KERB)
@@ -176,8 +176,8 @@ def _houses(street: _Street, side: int, length: float) -> None:
     """A row of houses behind the yards, with gaps."""
     rng, x = street.rng, START
     while x < length:
-        front, wide = rng.uniform(4, 8), rng.uniform(3.2, 4.8)
-        if rng.random() < 0.5:
+        front, wide = rng.uniform(4, 9), rng.uniform(3.2, 4.8)
+        if rng.random() < 0.6:
             size = (front, wide, rng.uniform(3.2, 5.6))
             street.add('manmade', x + front / 2, side * (YARDS + wide / 2), size)
         x += float(front + rng.uniform(0.8, 2.4))
