@@ -112,7 +112,9 @@ def save_safetensors(
 
     # Tied weights share storage, which the format refuses; a copy costs disk, not correctness.
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    write_atomically(path, lambda tmp: save_file(tensors, tmp, dict(metadata or {})))
+    # empty metadata without tensors would make a header that nobody can read
+    noted = dict(metadata) if metadata else None
+    write_atomically(path, lambda tmp: save_file(tensors, tmp, noted))
 
 
 def save_converted(

@@ -166,6 +166,10 @@ def test_each_process_keeps_its_memory_beside_the_checkpoint(tmp_path: Path) -> 
         found = remembered(process(tiny().eval(), rank, checkpoint))
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
+    # a memory that has not begun is one as well
+    hook, before = TemporalStateHook(), tmp_path / 'iter_1.pth'
+    hook.after_save_checkpoint(process(tiny(), 0, before), before)
+    assert remembered(process(tiny(), 0, before)) == {}
     # what is only started from has no past, nor has a process that there was not before
     assert remembered(process(tiny(), 0, checkpoint, _resume=False)) == {}
     assert remembered(process(tiny(), 0, checkpoint, world_size=3)) == {}

@@ -163,15 +163,6 @@ def half_cosine(iteration: int, first: int, last: int) -> float:
     return (math.cos(math.pi * done) + 1) / 2
 
 
-def _last_checkpoint(runner: Runner) -> str:
-    return runner.message_hub.get_info('last_ckpt', '')
-
-
-def _memory_of(runner: Runner, checkpoint: str) -> Path:
-    """File with the memory of this process at a checkpoint."""
-    return Path(runner.work_dir, f'{checkpoint}.memory_{runner.rank}_of_{runner.world_size}.pth')
-
-
 def memory_file(checkpoint: Path, runner: Runner) -> Path:
     """Where the memory of this process at a checkpoint is kept."""
     name = f'{checkpoint.stem}.memory_{runner.rank}_of_{runner.world_size}.safetensors'
