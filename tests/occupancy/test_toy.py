@@ -160,7 +160,7 @@ def test_points_lie_in_voxels_of_their_class(world, samples):
         around = (place[inside] + around).clip(0, np.array(GRID) - 1)
         found = sample.gt_semantics.numpy()[tuple(np.moveaxis(around, -1, 0))] == labels[inside]
         # edges of boxes cut voxels, whose centre decides; it is no further away than one
-        assert found[13].mean() > 0.7 and found.any(0).all()
+        assert found[13].mean() > 0.75 and found.any(0).all()
         assert inside.sum() > 1000
 
 

@@ -4,15 +4,16 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mmengine.device import get_device
 from mmengine.hooks import Hook
-from mmengine.model import ExponentialMovingAverage, is_model_wrapper
+from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import Runner
 from torch import Tensor
 
 from mmvl.engine.checkpoint import load_checkpoint_file, save_safetensors
+from mmvl.engine.weights import unwrapped
 from mmvl.registry import HOOKS, MODELS
 
 from .model import ALOcc
@@ -112,9 +113,12 @@ class TemporalStateHook(Hook):
         if saved is None:
             return
         file = memory_file(saved, runner)
-        files = set(file.parent.glob(f'*{file.name.removeprefix(saved.stem)}'))
-        for useless in files - {file} if saved.is_file() else {file}:
-            useless.unlink(missing_ok=True)
+        if not saved.is_file():
+            file.unlink(missing_ok=True)
+            return
+        for other in file.parent.glob(f'*{file.name.removeprefix(saved.stem)}'):
+            if other != file:
+                other.unlink()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Take the memory up when a training is resumed.
@@ -180,5 +184,5 @@ def _training(runner: Runner) -> Iterator[ALOcc]:
         model.train(mode)
 
 
-def _model(runner: Runner) -> Any:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+def _model(runner: Runner) -> ALOcc:
+    return cast(ALOcc, unwrapped(runner.model))

@@ -184,7 +184,7 @@ def _houses(street: _Street, side: int, length: float) -> None:
 
 
 def _pavement(street: _Street, side: int, x: float, stretch: float) -> None:
-    """Up to two barriers on the pavement, beside or behind what is parked there."""
+    """Up to two barriers where pavement and yards meet, beside or behind what is parked there."""
     rng = street.rng
     for place in np.linspace(x, x + stretch, 2, endpoint=False) + stretch / 4:
         if rng.random() < 0.6:

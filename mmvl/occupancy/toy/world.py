@@ -170,13 +170,17 @@ class _Drive:
     def _write_labels(self, token: str, moments: list[_Moment], number: int) -> None:
         moment = moments[number]
         semantics, flow = voxelise(moment.boxes, self.ground, moment.ego)
-        seen = [self._visible(moment.ego, each) for each in moments]
+        centres = places(moment.ego)
+        seen = [self._visible(centres, moment.ego, each) for each in moments]
         visible, in_view = seen[number]
         always = np.any([each for each, _ in seen], axis=0)
         occluded = in_view & ~visible
-        moving = [self._moving(moment.ego, each) for each in moments[: number + 1]]
+        near = moment.ego[:3, 3], GRID_REACH
+        moving = [
+            each.boxes.moving().near(*near).contain(centres) >= 0 for each in moments[: number + 1]
+        ]
         before = np.zeros_like(visible)
-        for moved, (shown, _) in zip(moving, seen[:number], strict=False):
+        for moved, (shown, _) in zip(moving[:number], seen[:number], strict=True):
             before |= shown & ~moved
         remembered = occluded & before & ~moving[number]
         masks = zip(MASKS, (visible, always, occluded, remembered), strict=True)
@@ -194,18 +198,14 @@ class _Drive:
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
-    def _moving(self, ego: np.ndarray, moment: _Moment) -> np.ndarray:
-        """In which voxels (V,) around an ego pose something that moves is at a moment."""
-        boxes = moment.boxes.moving().near(ego[:3, 3], GRID_REACH)
-        return boxes.contain(places(ego)) >= 0
-
-    def _visible(self, ego: np.ndarray, moment: _Moment) -> tuple[np.ndarray, np.ndarray]:
+    def _visible(
+        self, centres: np.ndarray, ego: np.ndarray, moment: _Moment
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Which voxels around an ego pose are to be seen at a moment, and which are in the view.
 
-        To be seen are those whose centre nothing hides, and those with a surface that a pixel
-        shows. Both are (V,) bool.
+        ``centres`` (V, 3) are theirs, see :func:`places`. To be seen are those whose centre nothing
+        hides, and those with a surface that a pixel shows. Both are (V,) bool.
         """
-        centres = places(ego)
         visible, in_view = np.zeros((2, len(centres)), np.bool_)
         for pose, depth in zip(moment.cameras, moment.depths, strict=True):
             local = (centres - pose[:3, 3]) @ pose[:3, :3]
